@@ -1,0 +1,1 @@
+"""The vetted physics library: events, features, detectors, background, statistics, scan, plots."""

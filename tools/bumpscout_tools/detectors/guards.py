@@ -1,0 +1,135 @@
+"""Guards: when the scores of a detector must not be used for a bump hunt."""
+
+from __future__ import annotations
+
+import lightgbm
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict
+from scipy.stats import rankdata
+
+from bumpscout_tools.events.view import View
+
+__all__ = ["GuardReport", "feature_consistency", "guard_score", "mass_dependence"]
+
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+
+MASS_BIN_EVENTS = 50
+MAX_MASS_R2 = 0.05
+MIN_FEATURE_R2 = 0.3
+MIN_R2_RATIO = 0.6
+
+
+class GuardReport(BaseModel):
+    """The answer of one guard about one score; a guard that fired forbids a claim."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    fired: bool
+    value: float | None
+    threshold: float | None
+    message: str
+
+
+def guard_score(
+    score: FloatArray, view: View, window_gev: tuple[float, float]
+) -> tuple[GuardReport, ...]:
+    """Run all guards on the score of one window.
+
+    Args:
+        score: (n,) higher is more anomalous.
+        view: the n events.
+        window_gev: the signal window; side bands of its own width are used beside it.
+    """
+    low, high = window_gev
+    near = (view.mass >= low * low / high) & (view.mass < high * high / low)
+    inside = (view.mass[near] >= low) & (view.mass[near] < high)
+    rank = rankdata(score[near]) / near.sum()
+    return (
+        mass_dependence(rank, view.mass[near]),
+        feature_consistency(rank, view.features[near], inside),
+    )
+
+
+def mass_dependence(rank: FloatArray, mass: FloatArray) -> GuardReport:
+    """Ask how much of the score is a function of the mass.
+
+    The fraction of the variance of the rank that is explained by its mean in fine bins of the mass
+    (50 events each), corrected for the number of bins (adjusted R^2). A score that is a function of
+    the mass has 1, a score that ignores it 0.
+
+    Args:
+        rank: (n,) ranks of the score.
+        mass: (n,) GeV.
+    """
+    n_bins = max(2, len(mass) // MASS_BIN_EVENTS)
+    ordered = rank[np.argsort(mass, kind="stable")]
+    within = sum(
+        float(((part - part.mean()) ** 2).sum()) for part in np.array_split(ordered, n_bins)
+    )
+    total = float(((rank - rank.mean()) ** 2).sum())
+    value = 1.0
+    if total > 0:
+        value = 1.0 - (within / (len(rank) - n_bins)) / (total / (len(rank) - 1))
+    return GuardReport(
+        name="mass dependence",
+        fired=value > MAX_MASS_R2,
+        value=value,
+        threshold=MAX_MASS_R2,
+        message=f"the mass alone explains {value:.1%} of the variance of the score's rank",
+    )
+
+
+def feature_consistency(rank: FloatArray, features: FloatArray, inside: BoolArray) -> GuardReport:
+    """Ask whether the score is the same function of the features inside and outside the window.
+
+    Boosted trees learn the rank from the features in the side bands and predict it inside the
+    window. A detector that looks at features alone is predicted about as well there as in held-out
+    side bands; a score made from the mass or from the identity of events is not.
+
+    Args:
+        rank: (n,) ranks of the score.
+        features: (n, k) inputs of the detector.
+        inside: (n,) True in the signal window.
+    """
+    outside = np.flatnonzero(~inside)
+    train, held_out = outside[::2], outside[1::2]
+    booster = lightgbm.train(
+        {
+            "objective": "regression",
+            "num_leaves": 31,
+            "learning_rate": 0.2,
+            "num_threads": 1,
+            "deterministic": True,
+            "force_row_wise": True,
+            "seed": 1,
+            "verbosity": -1,
+        },
+        lightgbm.Dataset(features[train], label=rank[train]),
+        num_boost_round=40,
+    )
+    r2_out = _r2(rank[held_out], _predict(booster, features[held_out]))
+    r2_in = _r2(rank[inside], _predict(booster, features[inside]))
+    ratio = r2_in / r2_out if r2_out > 0 else 0.0
+    fired = r2_out < MIN_FEATURE_R2 or ratio < MIN_R2_RATIO
+    return GuardReport(
+        name="feature consistency",
+        fired=bool(fired),
+        value=ratio,
+        threshold=MIN_R2_RATIO,
+        message=(
+            f"what the features explain of the score's rank outside the window ({r2_out:.0%}) "
+            f"holds inside it by a factor {ratio:.2f}"
+        ),
+    )
+
+
+def _predict(booster: lightgbm.Booster, features: FloatArray) -> FloatArray:
+    return np.asarray(booster.predict(features, num_threads=1), dtype=np.float64)
+
+
+def _r2(true: FloatArray, predicted: FloatArray) -> float:
+    total = float(((true - true.mean()) ** 2).sum())
+    return max(-1.0, 1.0 - float(((true - predicted) ** 2).sum()) / total) if total > 0 else 0.0

@@ -1,0 +1,130 @@
+"""Dijet features: invariant mass, jet masses and subjettiness ratios of the two leading jets."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict
+
+from bumpscout_tools.errors import InputDataError
+from bumpscout_tools.events.lhco import FEATURE_COLUMNS, EventTable
+from bumpscout_tools.events.view import View
+
+__all__ = ["DIJET_FEATURES", "DropReport", "dijet_view"]
+
+FloatArray = npt.NDArray[np.float64]
+
+DIJET_FEATURES: dict[str, str] = {
+    "mj_light": "TeV, mass of the lighter jet",
+    "mj_heavy": "TeV, mass of the heavier jet",
+    "mj_delta": "TeV, difference of the two jet masses",
+    "tau21_light": "tau_2/tau_1 of the lighter jet",
+    "tau21_heavy": "tau_2/tau_1 of the heavier jet",
+    "tau32_light": "tau_3/tau_2 of the lighter jet",
+    "tau32_heavy": "tau_3/tau_2 of the heavier jet",
+}
+TAU_FLOOR = 1e-5
+"""Added to the denominator of a ratio, as in arXiv:2109.00546: tau_21 = tau_2 / (tau_1 + 1e-5)."""
+
+
+class DropReport(BaseModel):
+    """How many events were lost on the way from the file to the view, and which were mended."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    n_read: int
+    n_kept: int
+    dropped: dict[str, int]
+    mended: dict[str, int]
+
+
+def dijet_view(table: EventTable) -> tuple[View, DropReport]:
+    """Compute m_jj and the features of `DIJET_FEATURES`.
+
+    An event is kept where the momenta and masses of both jets are finite and m_jj is positive.
+    Missing, negative or zero subjettiness and negative jet masses of rounding size are mended to 0
+    and counted; larger negative masses are dropped. No event is lost without being counted.
+
+    Args:
+        table: columns `FEATURE_COLUMNS`, momenta and masses in GeV.
+
+    Returns:
+        The view, in the order of the file with the row number as ``event_id``, and the counts.
+
+    Raises:
+        InputDataError: if a whole column is unusable or no event is left.
+    """
+    columns = {name: table.columns[name] for name in FEATURE_COLUMNS}
+    for name, values in columns.items():
+        if not np.isfinite(values).any():
+            raise InputDataError(
+                f"Column {name} holds no finite value in {table.n_events} events; "
+                "the file is damaged or the column was never filled."
+            )
+    n = table.n_events
+    kinematics = [
+        columns[f"{name}{jet}"] for jet in ("j1", "j2") for name in ("px", "py", "pz", "m")
+    ]
+    finite = np.isfinite(kinematics).all(axis=0)
+    mass_1, negative_1 = _mended_mass(columns["mj1"])
+    mass_2, negative_2 = _mended_mass(columns["mj2"])
+    physical = (mass_1 >= 0) & (mass_2 >= 0)
+    with np.errstate(invalid="ignore", over="ignore"):
+        m_jj = _invariant_mass(columns, np.maximum(mass_1, 0), np.maximum(mass_2, 0))
+        heavy_is_1 = mass_1 >= mass_2
+    positive = np.isfinite(m_jj) & (m_jj > 0)
+    keep = finite & physical & positive
+    dropped = {
+        "momentum or jet mass not finite": int((~finite).sum()),
+        "negative jet mass": int((finite & ~physical).sum()),
+        "m_jj not positive": int((finite & physical & ~positive).sum()),
+    }
+    if not keep.any():
+        raise InputDataError(f"None of the {n} events is usable: {dropped}.")
+    taus: dict[str, FloatArray] = {}
+    mended = {"jet mass of rounding size below zero": int(((negative_1 | negative_2) & keep).sum())}
+    for name in (c for c in FEATURE_COLUMNS if c.startswith("tau")):
+        usable = np.isfinite(columns[name]) & (columns[name] >= 0)
+        taus[name] = np.where(usable, columns[name], 0.0)
+        mended[f"{name} missing or negative"] = int((~usable & keep).sum())
+        mended[f"{name} zero"] = int(((columns[name] == 0) & keep).sum())
+    light = np.minimum(mass_1, mass_2) / 1000.0
+    heavy = np.maximum(mass_1, mass_2) / 1000.0
+    features = {"mj_light": light, "mj_heavy": heavy, "mj_delta": heavy - light}
+    for name, upper, lower in (("tau21", "tau2", "tau1"), ("tau32", "tau3", "tau2")):
+        ratio_1 = taus[f"{upper}j1"] / (taus[f"{lower}j1"] + TAU_FLOOR)
+        ratio_2 = taus[f"{upper}j2"] / (taus[f"{lower}j2"] + TAU_FLOOR)
+        features[f"{name}_light"] = np.where(heavy_is_1, ratio_2, ratio_1)
+        features[f"{name}_heavy"] = np.where(heavy_is_1, ratio_1, ratio_2)
+    view = View(
+        event_id=np.flatnonzero(keep).astype(np.uint64),
+        mass=m_jj[keep],
+        features=np.column_stack([features[name][keep] for name in DIJET_FEATURES]),
+        feature_names=tuple(DIJET_FEATURES),
+    )
+    report = DropReport(
+        n_read=n,
+        n_kept=len(view),
+        dropped={name: count for name, count in dropped.items() if count},
+        mended={name: count for name, count in mended.items() if count},
+    )
+    return view, report
+
+
+def _mended_mass(mass: FloatArray) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
+    rounding = (mass < 0) & (mass > -1.0)
+    return np.where(rounding, 0.0, mass), rounding
+
+
+def _invariant_mass(
+    columns: dict[str, FloatArray], mass_1: FloatArray, mass_2: FloatArray
+) -> FloatArray:
+    total = np.zeros_like(mass_1)
+    for jet, mass in (("j1", mass_1), ("j2", mass_2)):
+        momentum2 = sum(columns[f"{axis}{jet}"] ** 2 for axis in ("px", "py", "pz"))
+        total = total + np.sqrt(mass**2 + momentum2)
+    momentum2 = sum(
+        (columns[f"{axis}j1"] + columns[f"{axis}j2"]) ** 2 for axis in ("px", "py", "pz")
+    )
+    mass2: FloatArray = total**2 - momentum2
+    return np.sqrt(np.maximum(mass2, 0.0))

@@ -1,0 +1,121 @@
+"""What a scan found: cells, guards, p-values; all of it plain JSON."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from bumpscout_tools.detectors.guards import GuardReport
+
+__all__ = [
+    "Cell",
+    "CellSpectrum",
+    "ProcedureP",
+    "ScanOutcome",
+    "ScanP",
+    "Stage",
+    "Verdict",
+]
+
+Stage = Literal["coarse", "refined"]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Cell(_Record):
+    """One test: the spectrum of one detector (its number in the plan), window and working point.
+
+    Energies in GeV; `local_p` is the raw Poisson p-value of the most significant interval inside
+    the window, `believable` false where no order of the background family describes the side bands
+    or the window expects too few events.
+    `null_mean` and `null_width` are those of local z over refitted toys of the cell's own fit
+    (scores held fixed), and `excess` is (local_z - null_mean) / null_width.
+    """
+
+    test_id: str
+    detector: str
+    detector_index: int
+    window_gev: tuple[float, float]
+    efficiency: float
+    stage: Stage
+    n_selected: int
+    order: int
+    deviance: float
+    ndf: int
+    fit_p: float
+    believable: bool
+    interval_gev: tuple[float, float]
+    n_observed: int
+    n_expected: float
+    local_p: float
+    local_z: float
+    null_mean: float
+    null_width: float
+    excess: float
+    reason: str | None = Field(default=None, description="why the cell cannot be believed")
+
+
+class CellSpectrum(_Record):
+    """The spectrum of one cell with its fit, for figures and for the report."""
+
+    test_id: str
+    edges_gev: tuple[float, ...]
+    observed: tuple[int, ...]
+    expected: tuple[float, ...]
+
+
+class ScanOutcome(_Record):
+    """All cells of one execution of a plan, the best first in `ranking`.
+
+    `ranking` holds indices into `cells` by falling excess among believable cells.
+    """
+
+    fit_range_gev: tuple[float, float]
+    described: bool = Field(description="a fit of the inclusive spectrum can be believed")
+    edges_gev: tuple[float, ...]
+    windows_gev: tuple[tuple[float, float], ...]
+    n_events: int
+    cells: tuple[Cell, ...]
+    ranking: tuple[int, ...]
+    inclusive: CellSpectrum
+    spectra: tuple[CellSpectrum, ...] = ()
+    guards: dict[str, tuple[GuardReport, ...]] = Field(
+        default={}, description="by test id of a ranked bump"
+    )
+
+    def best(self) -> Cell | None:
+        """Return the cell with the largest excess, or None where no cell can be believed."""
+        return self.cells[self.ranking[0]] if self.ranking else None
+
+
+class ScanP(_Record):
+    """The p-value of the maximum excess over all cells; (k+1)/(n+1) with a 68% interval."""
+
+    value: float
+    low: float
+    high: float
+    method: str
+    n_toys: int
+
+
+class ProcedureP(_Record):
+    """How often the whole procedure reached the observation on background alone."""
+
+    value: float
+    low: float
+    high: float
+    n_replays: int
+    n_reached: int
+    method: str = "(k+1)/(n+1)"
+    stopped_early: bool = False
+
+
+class Verdict(_Record):
+    """The decision and the sentence that says it."""
+
+    verdict: Literal["excess", "candidate", "no-excess", "undecided"]
+    claim: Literal["confirmatory", "exploratory"]
+    reasons: tuple[str, ...] = ()

@@ -1,0 +1,195 @@
+"""Scan p and procedure p: what the most significant excess is worth, all tests considered."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict
+
+from bumpscout_tools.detectors.density import Closure
+from bumpscout_tools.scan.calibration import NullCells, statistic
+from bumpscout_tools.scan.execute import Prepared, RunScript
+from bumpscout_tools.scan.null import NullModel, fit_null
+from bumpscout_tools.scan.outcome import ProcedureP, ScanOutcome, ScanP
+from bumpscout_tools.scan.plan import SearchPlan
+from bumpscout_tools.scan.replay import Excess, Replay, ReplayStore, excesses, run_replays
+from bumpscout_tools.scan.scan_p import Progress, scan_p_value, sequential_p
+
+__all__ = ["FinalSignificance", "Progress", "final_significance"]
+
+FloatArray = npt.NDArray[np.float64]
+
+CALIBRATION_REPLAYS = 20
+MIN_CALIBRATION_REPLAYS = 10
+
+
+class NullSummary(BaseModel):
+    """How the null generator was made and how well it closes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    masked_gev: tuple[float, float]
+    order: int
+    fit_p: float
+    expected_events: float
+    closure: Closure
+
+
+class FinalSignificance(BaseModel):
+    """The p-values of the final scan.
+
+    `observed` is the statistic of the data, the largest standardised excess; `replayed` that of
+    each replay, None for one that failed, which counts as reaching the data.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    scan_p: ScanP | None = None
+    procedure_p: ProcedureP | None = None
+    observed: float | None = None
+    replayed: tuple[float | None, ...] = ()
+    n_failed_replays: int = 0
+    null: NullSummary | None = None
+    calibration: NullCells
+
+
+def final_significance(
+    plan: SearchPlan,
+    prepared: Prepared,
+    scores: Sequence[FloatArray],
+    outcome: ScanOutcome,
+    *,
+    seed: int,
+    executor: Executor,
+    run_script: RunScript,
+    folder: Path,
+    progress: Progress,
+    parallel: int,
+    out_of_time: Callable[[], bool],
+) -> FinalSignificance:
+    """Compute scan p and procedure p of a finished scan.
+
+    Args:
+        plan: the search plan.
+        prepared: layout and restricted view of the data.
+        scores: per detector (n, n_windows), as the scan saw them.
+        outcome: what the scan found.
+        seed: decides null generator, replays and toys.
+        executor: runs replays and toys side by side.
+        run_script: gives the scores of a detector on a replay; picklable.
+        folder: where finished replays are kept.
+        progress: called with (stage, message, done, total).
+        parallel: tasks in flight.
+        out_of_time: asked after each replay; True ends the replays.
+    """
+    best = outcome.best()
+    fixed = NullCells.scores_held_fixed(plan)
+    if best is None:
+        return FinalSignificance(calibration=fixed)
+    data = excesses(outcome)
+    replays: list[Replay] = []
+    summary = None
+    if plan.replays.n:
+        progress("null", "fitting the null generator", None, None)
+        null = fit_null(plan, prepared, best.window_gev, seed)
+        summary = _summary(null, prepared, seed)
+        rule = _StopRule(plan, data, out_of_time)
+        replays = run_replays(
+            plan,
+            null,
+            seed,
+            executor,
+            run_script,
+            ReplayStore(folder / "replays.jsonl", _key(plan, prepared, outcome, seed)),
+            stop=rule,
+            progress=lambda done, total: progress("replays", "null replays", done, total),
+            parallel=parallel,
+        )
+    calibration = _calibration(plan, data, replays) or fixed
+    observed = statistic(data, calibration)
+    replayed = tuple(_replayed(replay, calibration) for replay in replays)
+    return FinalSignificance(
+        scan_p=scan_p_value(plan, prepared, scores, outcome, calibration, seed, executor, progress),
+        procedure_p=_procedure_p(plan, observed, replayed),
+        observed=observed,
+        replayed=tuple(value if np.isfinite(value) else None for value in replayed),
+        n_failed_replays=sum(replay.error is not None for replay in replays),
+        null=summary,
+        calibration=calibration,
+    )
+
+
+def _calibration(
+    plan: SearchPlan, data: Sequence[Excess], replays: Sequence[Replay]
+) -> NullCells | None:
+    if len(replays) < MIN_CALIBRATION_REPLAYS:
+        return None
+    return NullCells.estimate(plan, data, replays[:CALIBRATION_REPLAYS])
+
+
+class _StopRule:
+    """Besag and Clifford: stop at the h-th replay that reaches the data, once calibrated."""
+
+    def __init__(
+        self, plan: SearchPlan, data: Sequence[Excess], out_of_time: Callable[[], bool]
+    ) -> None:
+        self._plan, self._data, self._out_of_time = plan, data, out_of_time
+        self._calibration: NullCells | None = None
+
+    def __call__(self, replays: list[Replay]) -> bool:
+        if len(replays) >= CALIBRATION_REPLAYS:
+            if self._calibration is None:
+                self._calibration = _calibration(self._plan, self._data, replays)
+            assert self._calibration is not None
+            observed = statistic(self._data, self._calibration)
+            reached = sum(_replayed(r, self._calibration) >= observed for r in replays)
+            if reached >= self._plan.replays.stop_after_reached:
+                return True
+        return self._out_of_time()
+
+
+def _replayed(replay: Replay, calibration: NullCells) -> float:
+    return float("inf") if replay.error is not None else statistic(replay.cells, calibration)
+
+
+def _procedure_p(plan: SearchPlan, observed: float, replayed: Sequence[float]) -> ProcedureP | None:
+    if not replayed:
+        return None
+    stop_after = plan.replays.stop_after_reached
+    p, k, n = sequential_p(np.array(replayed) >= observed, stop_after)
+    stopped = k >= stop_after
+    return ProcedureP(
+        value=p.value,
+        low=p.low,
+        high=p.high,
+        n_replays=n,
+        n_reached=k,
+        method="h/n at the h-th replay that reached it" if stopped else "(k+1)/(n+1)",
+        stopped_early=stopped and n < plan.replays.n,
+    )
+
+
+def _summary(null: NullModel, prepared: Prepared, seed: int) -> NullSummary:
+    view = prepared.view
+    learned = (view.mass < null.masked_gev[0]) | (view.mass >= null.masked_gev[1])
+    closure = null.density.closure(
+        view.features[learned], view.mass[learned], np.random.default_rng((seed, 2))
+    )
+    return NullSummary(
+        masked_gev=null.masked_gev,
+        order=null.order,
+        fit_p=null.fit_p,
+        expected_events=null.expected,
+        closure=closure,
+    )
+
+
+def _key(plan: SearchPlan, prepared: Prepared, outcome: ScanOutcome, seed: int) -> str:
+    best = outcome.best()
+    parts = (plan.sha256(), prepared.view.sha256(), str(best and best.window_gev), str(seed))
+    return hashlib.sha256("/".join(parts).encode()).hexdigest()

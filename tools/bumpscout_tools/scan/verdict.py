@@ -1,0 +1,66 @@
+"""The decision: what may be said of the best bump, by the rule of the design."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from scipy.stats import norm
+
+from bumpscout_tools.scan.outcome import ScanOutcome, Verdict
+from bumpscout_tools.scan.plan import SearchPlan
+from bumpscout_tools.scan.significance import FinalSignificance
+
+__all__ = ["decide"]
+
+FULL_REPLAYS = 200
+EXCESS_BELOW = 0.01
+NO_EXCESS_ABOVE = 0.05
+
+
+def decide(
+    plan: SearchPlan,
+    outcome: ScanOutcome,
+    significance: FinalSignificance,
+    *,
+    claim: Literal["confirmatory", "exploratory"] = "confirmatory",
+    objections: tuple[str, ...] = (),
+) -> Verdict:
+    """Decide between excess, candidate, no-excess and undecided.
+
+    Scan p not below that of `plan.significance_for_claim` sigma is no excess. Below it, a guard
+    that fired, an undescribed spectrum, uncalibrated scores or another objection leave the search
+    undecided; else with at least 200 replays (or an early stop by their rule) procedure p decides,
+    and with fewer the bump is a candidate if no replay reached it.
+
+    Args:
+        plan: the search plan.
+        outcome: what the scan found.
+        significance: scan p and procedure p.
+        claim: whether the plan was frozen, or replayed with all its choices.
+        objections: further reasons why nothing may be claimed.
+    """
+    best, scan_p, procedure = outcome.best(), significance.scan_p, significance.procedure_p
+    if best is None or scan_p is None:
+        reason = "no cell has a background fit that can be believed"
+        return Verdict(verdict="undecided", claim=claim, reasons=(reason, *objections))
+    threshold = float(norm.sf(plan.significance_for_claim))
+    reasons = list(objections)
+    if not outcome.described:
+        reasons.append("no order of the background family describes the inclusive spectrum")
+    reasons += [guard.message for guard in outcome.guards.get(best.test_id, ()) if guard.fired]
+    if not significance.calibration.n_replays:
+        reasons.append("scores held fixed: too few replays to calibrate the detector's null")
+    verdict: Literal["excess", "candidate", "no-excess", "undecided"]
+    if scan_p.value >= threshold:
+        undescribed = not outcome.described or bool(objections)
+        verdict = "undecided" if undescribed else "no-excess"
+    elif reasons or procedure is None:
+        verdict = "undecided"
+    elif procedure.n_replays >= FULL_REPLAYS or procedure.stopped_early:
+        if procedure.value <= EXCESS_BELOW:
+            verdict = "excess"
+        else:
+            verdict = "no-excess" if procedure.value > NO_EXCESS_ABOVE else "undecided"
+    else:
+        verdict = "candidate" if procedure.n_reached == 0 else "undecided"
+    return Verdict(verdict=verdict, claim=claim, reasons=tuple(reasons))
