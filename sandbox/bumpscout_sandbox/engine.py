@@ -1,0 +1,161 @@
+"""The engine behind the gate: the scan of the vetted library, loaded when it is first used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import JsonValue
+
+from bumpscout_tools.events.view import View
+
+if TYPE_CHECKING:
+    from bumpscout_tools.scan.execute import Prepared
+    from bumpscout_tools.scan.outcome import ScanOutcome, Verdict
+    from bumpscout_tools.scan.plan import DetectorPlan, SearchPlan
+    from bumpscout_tools.scan.significance import FinalSignificance
+    from bumpscout_tools.script import ScriptTask
+
+__all__ = ["Claim", "Progress", "RunScript", "ScanEngine", "ToolsEngine"]
+
+FloatArray = npt.NDArray[np.float64]
+Claim = Literal["confirmatory", "exploratory"]
+Progress = Callable[[str, str, int | None, int | None], None]
+RunScript = Callable[[int, "ScriptTask", View], FloatArray]
+Record = Callable[[dict[str, JsonValue]], None]
+
+
+class ScanEngine(Protocol):
+    """What the gate needs of a scan; picklable, because replays run on other processes."""
+
+    def prepare(self, plan: SearchPlan, view: View, seed: int) -> Prepared:
+        """Return layout, restricted view and tasks; see `bumpscout_tools.scan.execute.prepare`."""
+
+    def execute(
+        self,
+        plan: SearchPlan,
+        view: View,
+        seed: int,
+        executor: Executor,
+        run_script: RunScript,
+        record: Record,
+    ) -> ScanOutcome:
+        """Carry out a plan; see `bumpscout_tools.scan.execute.execute`."""
+
+    def significance(
+        self,
+        plan: SearchPlan,
+        prepared: Prepared,
+        scores: Sequence[FloatArray],
+        outcome: ScanOutcome,
+        *,
+        seed: int,
+        executor: Executor,
+        run_script: RunScript,
+        folder: Path,
+        progress: Progress,
+        parallel: int,
+        out_of_time: Callable[[], bool],
+    ) -> FinalSignificance:
+        """Return scan p and procedure p; see `bumpscout_tools.scan.significance`."""
+
+    def decide(
+        self,
+        plan: SearchPlan,
+        outcome: ScanOutcome,
+        significance: FinalSignificance,
+        claim: Claim,
+        objections: tuple[str, ...],
+    ) -> Verdict:
+        """Return the verdict; see `bumpscout_tools.scan.verdict.decide`."""
+
+    def render(self, detector: DetectorPlan) -> str:
+        """Return the text of the vetted script of a detector."""
+
+    def run_vetted(self, task: ScriptTask, view: View) -> FloatArray:
+        """Return the scores that the vetted script gives, computed without the wall."""
+
+
+class ToolsEngine:
+    """The scan of `bumpscout_tools`."""
+
+    def prepare(self, plan: SearchPlan, view: View, seed: int) -> Prepared:
+        """See `ScanEngine.prepare`."""
+        from bumpscout_tools.scan.execute import prepare
+
+        return prepare(plan, view, np.random.default_rng(seed))
+
+    def execute(
+        self,
+        plan: SearchPlan,
+        view: View,
+        seed: int,
+        executor: Executor,
+        run_script: RunScript,
+        record: Record,
+    ) -> ScanOutcome:
+        """See `ScanEngine.execute`."""
+        from bumpscout_tools.scan.execute import execute
+
+        return execute(plan, view, np.random.default_rng(seed), executor, run_script, record)
+
+    def significance(
+        self,
+        plan: SearchPlan,
+        prepared: Prepared,
+        scores: Sequence[FloatArray],
+        outcome: ScanOutcome,
+        *,
+        seed: int,
+        executor: Executor,
+        run_script: RunScript,
+        folder: Path,
+        progress: Progress,
+        parallel: int,
+        out_of_time: Callable[[], bool],
+    ) -> FinalSignificance:
+        """See `ScanEngine.significance`."""
+        from bumpscout_tools.scan.significance import final_significance
+
+        return final_significance(
+            plan,
+            prepared,
+            scores,
+            outcome,
+            seed=seed,
+            executor=executor,
+            run_script=run_script,
+            folder=folder,
+            progress=progress,
+            parallel=parallel,
+            out_of_time=out_of_time,
+        )
+
+    def decide(
+        self,
+        plan: SearchPlan,
+        outcome: ScanOutcome,
+        significance: FinalSignificance,
+        claim: Claim,
+        objections: tuple[str, ...],
+    ) -> Verdict:
+        """See `ScanEngine.decide`."""
+        from bumpscout_tools.scan.verdict import decide
+
+        return decide(plan, outcome, significance, claim=claim, objections=objections)
+
+    def render(self, detector: DetectorPlan) -> str:
+        """See `ScanEngine.render`."""
+        from bumpscout_tools.scripts import render
+
+        return render(detector)
+
+    def run_vetted(self, task: ScriptTask, view: View) -> FloatArray:
+        """See `ScanEngine.run_vetted`."""
+        from bumpscout_tools.scripts import run_vetted
+
+        return run_vetted(task, view)

@@ -1,0 +1,320 @@
+"""The gate: the only way from scores to numbers.
+
+Scripts run in the wall and leave scores; here they are checked, cached by content and handed to the
+vetted scan. Every test is in the ledger before its result is known.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import JsonValue
+
+from bumpscout_sandbox.card import DatasetCard
+from bumpscout_sandbox.engine import Claim, Progress, ScanEngine, ToolsEngine
+from bumpscout_sandbox.ledger import Ledger
+from bumpscout_sandbox.limits import Limits
+from bumpscout_sandbox.provider import NAME_PATTERN, Provider
+from bumpscout_sandbox.records import FinalScan, FrozenPlan, TaskRun
+from bumpscout_sandbox.scoring import ReplayScripts, ScoreRun, run_scores
+from bumpscout_sandbox.store import ScoreStore, content_key, text_sha256
+from bumpscout_sandbox.text import printable
+from bumpscout_sandbox.vault import Vault
+from bumpscout_tools.errors import ConfigurationError, DetectorError
+from bumpscout_tools.events.view import View
+from bumpscout_tools.scan.plan import DetectorPlan, SearchPlan
+from bumpscout_tools.scan.serial import SerialExecutor
+from bumpscout_tools.script import ScriptTask
+
+if TYPE_CHECKING:
+    from bumpscout_tools.scan.outcome import ScanOutcome
+
+__all__ = ["FinalScan", "FrozenPlan", "Gate", "TaskRun"]
+
+FloatArray = npt.NDArray[np.float64]
+
+
+class Gate:
+    """Runs scripts for one search and turns their scores into tests; see the module."""
+
+    def __init__(
+        self,
+        vault: Vault,
+        provider: Provider,
+        ledger: Ledger,
+        run_dir: Path,
+        *,
+        seed: int,
+        limits: Limits | None = None,
+        executor: Executor | None = None,
+        parallel: int = 1,
+        cancel: threading.Event | None = None,
+        engine: ScanEngine | None = None,
+    ) -> None:
+        """Put the gate together.
+
+        Args:
+            vault: the opened file.
+            provider: the wall.
+            ledger: open; every test is appended to it.
+            run_dir: folder of the run; accepted scores are cached below ``cache``, figures are left
+                below ``tasks``.
+            seed: decides the tasks, the tests and the replays.
+            limits: of each script; by default those of the machine.
+            executor: runs tests, toys and replays side by side; serial by default.
+            parallel: replays in flight.
+            cancel: set it to end a running script.
+            engine: the scan; that of the vetted library by default.
+        """
+        self._view = vault.view()
+        self._card = vault.card()
+        self._provider = provider
+        self._ledger = ledger
+        self._run_dir = run_dir
+        self._seed = seed
+        self._limits = limits or Limits.for_machine()
+        self._executor = executor or SerialExecutor()
+        self._parallel = parallel
+        self._cancel = cancel
+        self._engine: ScanEngine = engine or ToolsEngine()
+        self._store = ScoreStore(run_dir / "cache")
+
+    @property
+    def card(self) -> DatasetCard:
+        """Return the dataset card of the vault."""
+        return self._card
+
+    @property
+    def ledger(self) -> Ledger:
+        """Return the open ledger."""
+        return self._ledger
+
+    def run_task(self, task_id: str, script: str, plan: SearchPlan, detector_index: int) -> TaskRun:
+        """Run a detector's script in the wall on the data and judge what it leaves.
+
+        A script that was accepted for the same view and task is not run again. The last accepted
+        script of a detector is the one that `explore` and `freeze` use.
+
+        Args:
+            task_id: names the folder of its figures: ``tasks/<task_id>``.
+            script: source text that a coder or a template wrote.
+            plan: the search plan.
+            detector_index: which of the plan's detectors the script is for.
+
+        Raises:
+            ConfigurationError: if plan and data do not fit together, or the index is none.
+            SandboxError: if the wall failed; a failing script is a `TaskRun` that is not accepted.
+        """
+        detector = _detector(plan, detector_index)
+        if not re.fullmatch(NAME_PATTERN, task_id):
+            raise ConfigurationError(f"The task id {task_id!r} cannot name a folder.")
+        prepared = self._engine.prepare(plan, self._view, self._seed)
+        task = prepared.tasks[detector_index]
+        key = content_key(script, prepared.view, task)
+        vetted = script == self._engine.render(detector)
+        known = self._store.load_run(key)
+        if known is not None:
+            if known.accepted:
+                self._store.accept(detector, script)
+            return known.model_copy(update={"task_id": task_id, "vetted": vetted})
+        run = self._score(script, task, prepared.view)
+        task_run = TaskRun(
+            task_id=task_id,
+            outcome=run.result.outcome,
+            accepted=run.scores is not None,
+            problems=tuple(printable(problem, 1000) for problem in run.problems),
+            stdout=run.result.stdout,
+            stderr=run.result.stderr,
+            wall_s=run.result.wall_s,
+            cpu_s=run.result.cpu_s,
+            max_rss_bytes=run.result.max_rss_bytes,
+            script_sha256=text_sha256(script),
+            vetted=vetted,
+            summary=run.summary,
+            figures=self._keep_figures(task_id, run.figures),
+        )
+        self._store.save(key, task_run, run.scores)
+        if task_run.accepted:
+            self._store.accept(detector, script)
+        return task_run
+
+    def explore(self, plan: SearchPlan) -> ScanOutcome:
+        """Scan the coarse working points of a plan with the accepted scripts.
+
+        Raises:
+            ConfigurationError: if a detector of the plan has no accepted script.
+            DetectorError: if an accepted script fails on the task of this plan.
+        """
+        points = plan.working_points.model_copy(update={"refine_rounds": 0})
+        coarse = plan.model_copy(update={"working_points": points})
+        scripts = self._accepted(plan)
+        return self._engine.execute(
+            coarse,
+            self._view,
+            self._seed,
+            self._executor,
+            lambda index, task, view: self._scores(scripts[index], task, view),
+            self._recorder("explore"),
+        )
+
+    def freeze(self, plan: SearchPlan) -> FrozenPlan:
+        """Fix a plan and its scripts, and write so into the ledger.
+
+        Raises:
+            ConfigurationError: if a detector of the plan has no accepted script.
+        """
+        scripts = tuple(text_sha256(script) for script in self._accepted(plan))
+        line: dict[str, JsonValue] = {
+            "kind": "frozen",
+            "plan_sha256": plan.sha256(),
+            "scripts_sha256": list(scripts),
+        }
+        head = self._ledger.append(line)
+        return FrozenPlan(
+            plan=plan,
+            sha256=plan.sha256(),
+            scripts_sha256=scripts,
+            ledger_head=head,
+            ledger_count=self._ledger.count,
+        )
+
+    def final(
+        self,
+        frozen: FrozenPlan,
+        progress: Progress,
+        *,
+        claim: Claim = "exploratory",
+        out_of_time: Callable[[], bool] = lambda: False,
+    ) -> FinalScan:
+        """Carry out a frozen plan, replay it on background alone, and decide.
+
+        Args:
+            frozen: what `freeze` returned.
+            progress: called with (stage, message, done, total).
+            claim: ``confirmatory`` where the plan was frozen before these events were seen, or
+                where the replays run the whole policy with its choices.
+            out_of_time: asked after each replay; True ends the replays.
+
+        Raises:
+            ConfigurationError: if the plan is not the frozen one, or a script is missing.
+            LedgerBroken: if the ledger is not the one that the plan was frozen in.
+            DetectorError: if a script fails.
+        """
+        plan = frozen.plan
+        if plan.sha256() != frozen.sha256:
+            raise ConfigurationError(
+                f"The plan has the hash {plan.sha256()}, but {frozen.sha256} was frozen and "
+                "approved."
+            )
+        self._ledger.check_contains(frozen.ledger_head, frozen.ledger_count)
+        scripts = tuple(self._store.script(sha256) for sha256 in frozen.scripts_sha256)
+        progress("scan", "final scan", None, None)
+        outcome = self._engine.execute(
+            plan,
+            self._view,
+            self._seed,
+            self._executor,
+            lambda index, task, view: self._scores(scripts[index], task, view),
+            self._recorder("final"),
+        )
+        prepared = self._engine.prepare(plan, self._view, self._seed)
+        significance = self._engine.significance(
+            plan,
+            prepared,
+            [
+                self._scores(script, task, prepared.view)
+                for script, task in zip(scripts, prepared.tasks, strict=True)
+            ],
+            outcome,
+            seed=self._seed,
+            executor=self._executor,
+            run_script=self._replays(plan, scripts),
+            folder=self._store.folder,
+            progress=progress,
+            parallel=self._parallel,
+            out_of_time=out_of_time,
+        )
+        objections = self._objections(outcome)
+        return FinalScan(
+            outcome=outcome,
+            significance=significance,
+            verdict=self._engine.decide(plan, outcome, significance, claim, objections),
+            ledger_head=self._ledger.head,
+            ledger_count=self._ledger.count,
+            n_tests=len(self._ledger.test_ids()),
+        )
+
+    def _recorder(self, scan: str) -> Callable[[dict[str, JsonValue]], None]:
+        def record(test: dict[str, JsonValue]) -> None:
+            self._ledger.append({"kind": "test", "scan": scan, **test})
+
+        return record
+
+    def _objections(self, outcome: ScanOutcome) -> tuple[str, ...]:
+        others = len(self._ledger.test_ids() - {cell.test_id for cell in outcome.cells})
+        if not others:
+            return ()
+        return (
+            f"{others} tests of the exploration are not part of the final plan, so neither scan p "
+            "nor replays account for them",
+        )
+
+    def _accepted(self, plan: SearchPlan) -> tuple[str, ...]:
+        scripts = [self._store.accepted(detector) for detector in plan.detectors]
+        missing = [str(index) for index, script in enumerate(scripts) if script is None]
+        if missing:
+            raise ConfigurationError(
+                f"The plan's detectors number {', '.join(missing)} have no accepted script; run "
+                "their tasks first."
+            )
+        return tuple(script for script in scripts if script is not None)
+
+    def _scores(self, script: str, task: ScriptTask, view: View) -> FloatArray:
+        key = content_key(script, view, task)
+        scores = self._store.load_scores(key, len(view), task.windows_gev)
+        if scores is not None:
+            return scores
+        run = self._score(script, task, view)
+        if run.scores is None:
+            raise DetectorError(
+                f"The accepted script of {task.detector} fails on the task of this plan: "
+                f"{' '.join(run.problems)}"
+            )
+        self._store.save_scores(key, run.scores)
+        return run.scores
+
+    def _score(self, script: str, task: ScriptTask, view: View) -> ScoreRun:
+        task = task.model_copy(update={"n_jobs": self._limits.cpus})
+        return run_scores(self._provider, script, task, view, self._limits, self._cancel)
+
+    def _replays(self, plan: SearchPlan, scripts: tuple[str, ...]) -> ReplayScripts:
+        unvetted = tuple(
+            None if script == self._engine.render(detector) else script
+            for detector, script in zip(plan.detectors, scripts, strict=True)
+        )
+        limits = self._limits.model_copy(update={"cpus": 1})
+        return ReplayScripts(unvetted, self._provider, limits, self._engine)
+
+    def _keep_figures(self, task_id: str, figures: dict[str, bytes]) -> tuple[str, ...]:
+        kept: list[str] = []
+        for name, png in figures.items():
+            path = Path("tasks") / task_id / name
+            (self._run_dir / path).parent.mkdir(parents=True, exist_ok=True)
+            (self._run_dir / path).write_bytes(png)
+            kept.append(str(path))
+        return tuple(kept)
+
+
+def _detector(plan: SearchPlan, index: int) -> DetectorPlan:
+    if not 0 <= index < len(plan.detectors):
+        raise ConfigurationError(
+            f"There is no detector number {index} in a plan of {len(plan.detectors)}."
+        )
+    return plan.detectors[index]

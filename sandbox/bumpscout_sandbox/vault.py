@@ -1,0 +1,140 @@
+"""The vault: opens the user's file in a confined child and hands out only what a search may see."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import ValidationError
+
+from bumpscout_sandbox.card import ColumnCard, DatasetCard
+from bumpscout_sandbox.confined import ConfinedLimits, ConfinedReply, call_confined
+from bumpscout_sandbox.text import printable
+from bumpscout_tools.errors import ConfigurationError, InputDataError
+from bumpscout_tools.events.view import View
+
+__all__ = ["MIN_EVENTS", "Vault"]
+
+MIN_EVENTS = 500
+NAME_LENGTH = 80
+
+
+class Vault:
+    """One opened file: its card and its view; the truth label never left the reader."""
+
+    def __init__(self, card: DatasetCard, view: View) -> None:
+        """Keep what `open` has read."""
+        self._card = card
+        self._view = view
+
+    @classmethod
+    def open(cls, path: Path, *, seed: int, blinding: Literal["open", "staged"] = "open") -> Vault:
+        """Read a file of events.
+
+        Args:
+            path: LHC Olympics feature file (HDF5).
+            seed: permutes the rows and keys the event identifiers.
+            blinding: ``open``; ``staged`` is not available in this version.
+
+        Raises:
+            InputDataError: if the file is missing, damaged, of another layout, or holds fewer than
+                `MIN_EVENTS` usable events.
+            ConfigurationError: for ``staged``.
+        """
+        if blinding != "open":
+            raise ConfigurationError(
+                f"Blinding {blinding!r} is not available in this version; only 'open' is: code "
+                "sees masses and scores together. Use --blinding open for simulation and known "
+                "benchmarks."
+            )
+        name = printable(path.name, NAME_LENGTH)
+        digest = _sha256(path, name)
+        reply = call_confined(
+            "bumpscout_sandbox.parsers:parse_events",
+            {"path": str(path.resolve()), "name": name, "seed": seed},
+            subject=name,
+            readable=[path],
+            limits=ConfinedLimits.for_file(path),
+        )
+        try:
+            view = _view(reply)
+            card = _card(reply, view, name, digest)
+        except (KeyError, TypeError, ValueError, ValidationError) as error:
+            raise InputDataError(
+                f"{name} cannot be used: its reader gave a wrong answer."
+            ) from error
+        if len(view) < MIN_EVENTS:
+            raise InputDataError(
+                f"{name} holds {len(view)} usable events of {card.n_events}; a search needs at "
+                f"least {MIN_EVENTS}. Dropped: {card.dropped or 'none'}."
+            )
+        return cls(card, view)
+
+    def card(self) -> DatasetCard:
+        """Return the card; it is safe to show to a model."""
+        return self._card
+
+    def view(self) -> View:
+        """Return all usable events, in permuted order."""
+        return self._view
+
+
+def _sha256(path: Path, name: str) -> str:
+    if not path.exists():
+        raise InputDataError(
+            f"There is no file {printable(str(path), 300)}; check the path given to --data."
+        )
+    if not path.is_file():
+        raise InputDataError(f"{name} is no regular file; give --data one file of events.")
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputDataError(f"{name} cannot be read: {error.strerror}.") from error
+
+
+def _view(reply: ConfinedReply) -> View:
+    names = reply.data["feature_names"]
+    if not isinstance(names, list):
+        raise TypeError("feature_names")
+    return View(
+        event_id=reply.arrays["event_id"].astype(np.uint64, copy=False),
+        mass=reply.arrays["mass"].astype(np.float64, copy=False),
+        features=reply.arrays["features"].astype(np.float64, copy=False),
+        feature_names=tuple(printable(str(name), NAME_LENGTH) for name in names),
+    )
+
+
+def _card(reply: ConfinedReply, view: View, name: str, digest: str) -> DatasetCard:
+    from bumpscout_tools.features.dijet import DIJET_FEATURES, DropReport
+
+    drops = DropReport.model_validate(reply.data["drops"])
+    columns = reply.data["columns"]
+    if not isinstance(columns, list) or not isinstance(reply.data["n_events"], int):
+        raise TypeError("columns")
+    features = [
+        ColumnCard(
+            name=key,
+            unit=DIJET_FEATURES.get(key, ""),
+            min=float(values.min()),
+            median=float(np.median(values)),
+            max=float(values.max()),
+            n_unusable=0,
+        )
+        for key, values in zip(view.feature_names, view.features.T, strict=True)
+    ]
+    return DatasetCard(
+        name=name,
+        sha256=digest,
+        format=printable(str(reply.data["format"]), NAME_LENGTH),
+        n_events=reply.data["n_events"],
+        n_usable=len(view),
+        columns=tuple(ColumnCard.model_validate(column) for column in columns),
+        features=tuple(features),
+        dropped={printable(key, NAME_LENGTH): count for key, count in drops.dropped.items()},
+        mended={printable(key, NAME_LENGTH): count for key, count in drops.mended.items()},
+        n_duplicates=len(view) - len(np.unique(view.event_id)),
+        mass_range_gev=(float(view.mass.min()), float(view.mass.max())),
+    )

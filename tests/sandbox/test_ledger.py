@@ -1,0 +1,161 @@
+"""The ledger shows every later change, and each line is on disk before its result is known."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+
+import pytest
+
+from bumpscout_sandbox.errors import LedgerBroken
+from bumpscout_sandbox.ledger import Ledger
+from bumpscout_tools.errors import ConfigurationError
+
+
+def write(path, n: int) -> tuple[str, int]:
+    with Ledger(path) as ledger:
+        ledger.append_many({"kind": "test", "test_id": f"t{i}", "z": i / 3} for i in range(n))
+        return ledger.head, ledger.count
+
+
+def test_a_line_is_on_disk_when_append_returns(tmp_path):
+    path = tmp_path / "ledger.jsonl"
+    with Ledger(path) as ledger:
+        head = ledger.append({"test_id": "a"})
+        entry = json.loads(path.read_text())
+    assert (entry["n"], entry["prev"], entry["body"]) == (1, "0" * 64, {"test_id": "a"})
+    canonical = '{"body":{"test_id":"a"},"n":1}'
+    assert head == entry["hash"] == hashlib.sha256(("0" * 64 + canonical).encode()).hexdigest()
+
+
+def test_batches_and_single_lines_make_the_same_chain(tmp_path):
+    lines = [{"test_id": str(i)} for i in range(5)]
+    with Ledger(tmp_path / "a") as one, Ledger(tmp_path / "b") as other:
+        for line in lines:
+            one.append(line)
+        assert other.append_many(lines) == one.head
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_reopening_continues_the_chain(tmp_path):
+    path = tmp_path / "ledger.jsonl"
+    head, _ = write(path, 3)
+    with Ledger(path) as ledger:
+        assert (ledger.head, ledger.count) == (head, 3)
+        ledger.append({"test_id": "later"})
+    assert Ledger.verify(path).count == 4
+
+
+@pytest.mark.parametrize("line", [1, 4, 7])
+def test_a_changed_line_is_named(tmp_path, line):
+    path = tmp_path / "ledger.jsonl"
+    write(path, 7)
+    lines = path.read_text().splitlines(keepends=True)
+    lines[line - 1] = lines[line - 1].replace(f'"t{line - 1}"', '"other"')
+    path.write_text("".join(lines))
+    with pytest.raises(LedgerBroken, match=f"broken at line {line}: its content was changed") as e:
+        Ledger.verify(path)
+    assert e.value.exit_code == 3
+    with pytest.raises(LedgerBroken):
+        Ledger(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (lambda lines: lines[:2] + lines[3:], 3),
+        (lambda lines: [lines[1], lines[0], *lines[2:]], 1),
+        (lambda lines: [*lines[:3], lines[2], *lines[3:]], 4),
+        (lambda lines: [*lines[:3], "no json\n", *lines[3:]], 4),
+        (lambda lines: [*lines[:3], '{"n": 4}\n', *lines[3:]], 4),
+        (lambda lines: [*lines[:3], "[" * 100_000 + "\n"], 4),
+    ],
+)
+def test_lines_that_are_missing_moved_or_foreign_are_named(tmp_path, change, line):
+    path = tmp_path / "ledger.jsonl"
+    write(path, 5)
+    path.write_text("".join(change(path.read_text().splitlines(keepends=True))))
+    with pytest.raises(LedgerBroken, match=f"broken at line {line}:"):
+        Ledger.verify(path)
+
+
+def test_lines_cut_off_at_the_end_show_against_head_or_count(tmp_path):
+    path = tmp_path / "ledger.jsonl"
+    head, count = write(path, 5)
+    Ledger.verify(path, head=head, count=count)
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:3]))
+    with pytest.raises(LedgerBroken, match="after line 3"):
+        Ledger.verify(path, count=count)
+    with pytest.raises(LedgerBroken, match="head"):
+        Ledger.verify(path, head=head)
+
+
+def test_a_rewritten_chain_shows_against_the_head(tmp_path):
+    head, count = write(tmp_path / "a", 5)
+    with Ledger(tmp_path / "b") as ledger:
+        ledger.append_many({"test_id": "forged"} for _ in range(5))
+    with pytest.raises(LedgerBroken, match="head"):
+        Ledger.verify(tmp_path / "b", head=head, count=count)
+
+
+def test_a_torn_last_line_is_repaired_and_said(tmp_path):
+    path = tmp_path / "ledger.jsonl"
+    write(path, 3)
+    whole = path.read_bytes()
+    path.write_bytes(whole + b'{"n":4,"prev":"ab')
+    with pytest.raises(LedgerBroken, match="line 4: its end is missing"):
+        Ledger.verify(path)
+    with Ledger(path) as ledger:
+        assert ledger.count == 4
+    assert path.read_bytes().startswith(whole)
+    body = json.loads(path.read_text().splitlines()[-1])["body"]
+    torn = hashlib.sha256(b'{"n":4,"prev":"ab').hexdigest()
+    assert body == {"kind": "repaired", "torn_bytes": 17, "torn_sha256": torn}
+    Ledger.verify(path)
+
+
+def test_two_searches_cannot_write_one_ledger(tmp_path):
+    with Ledger(tmp_path / "l"), pytest.raises(ConfigurationError, match="in use"):
+        Ledger(tmp_path / "l")
+
+
+def test_nan_and_foreign_objects_leave_no_trace(tmp_path):
+    with Ledger(tmp_path / "l") as ledger:
+        for bad in ({"z": float("nan")}, {"z": {1, 2}}):
+            with pytest.raises(ConfigurationError, match="no plain JSON"):
+                ledger.append(bad)
+        assert ledger.count == 0
+    assert (tmp_path / "l").read_bytes() == b""
+
+
+def test_a_link_in_place_of_the_ledger_is_refused(tmp_path):
+    (tmp_path / "target").write_text("")
+    (tmp_path / "l").symlink_to(tmp_path / "target")
+    with pytest.raises(ConfigurationError, match="cannot be opened"):
+        Ledger(tmp_path / "l")
+
+
+def test_a_closed_ledger_takes_no_lines(tmp_path):
+    ledger = Ledger(tmp_path / "l")
+    ledger.close()
+    with pytest.raises(ConfigurationError, match="closed"):
+        ledger.append({})
+
+
+def test_tests_are_counted_once_and_other_lines_not(tmp_path):
+    with Ledger(tmp_path / "l") as ledger:
+        ledger.append({"kind": "frozen"})
+        for name in ("a", "b", "a"):
+            ledger.append({"kind": "test", "test_id": name})
+        assert ledger.test_ids() == {"a", "b"}
+
+
+def test_every_line_waits_for_the_disk(tmp_path, monkeypatch):
+    synced = []
+    real = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda fd: (synced.append(fd), real(fd)))
+    with Ledger(tmp_path / "l") as ledger:
+        ledger.append({})
+        ledger.append_many([{}, {}, {}])
+    assert len(synced) == 2
