@@ -53,6 +53,11 @@ class View:
                 f"{self.event_id.shape}, features of shape {self.features.shape} for "
                 f"{len(self.feature_names)} names."
             )
+        if len({EVENT_ID, MASS, *self.feature_names}) != len(self.feature_names) + 2:
+            raise InputDataError(
+                f"The names of the features {list(self.feature_names)} must differ from each other "
+                f"and from {EVENT_ID} and {MASS}."
+            )
         if not (np.isfinite(self.mass).all() and np.isfinite(self.features).all()):
             raise InputDataError("A view holds NaN or infinite values; drop or mend such events.")
 
@@ -92,12 +97,12 @@ class View:
         names = tuple(name for name in table.column_names if name not in (EVENT_ID, MASS))
         if len(names) + 2 != table.num_columns:
             raise InputDataError(f"{path} lacks the columns {EVENT_ID} and {MASS}.")
-        features = np.empty((table.num_rows, len(names)))
-        for index, name in enumerate(names):
-            features[:, index] = table[name].to_numpy()
-        return cls(
-            event_id=table[EVENT_ID].to_numpy().astype(np.uint64),
-            mass=table[MASS].to_numpy().astype(np.float64),
-            features=features,
-            feature_names=names,
-        )
+        try:
+            features = np.empty((table.num_rows, len(names)))
+            for index, name in enumerate(names):
+                features[:, index] = table[name].to_numpy()
+            event_id = table[EVENT_ID].to_numpy().astype(np.uint64)
+            mass = table[MASS].to_numpy().astype(np.float64)
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputDataError(f"{path} holds columns that are no numbers: {error}") from error
+        return cls(event_id=event_id, mass=mass, features=features, feature_names=names)

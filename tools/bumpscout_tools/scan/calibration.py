@@ -11,12 +11,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 from bumpscout_tools.scan.plan import SearchPlan
 from bumpscout_tools.scan.replay import Excess, Replay
 
 __all__ = ["NullCells", "statistic"]
+
+FloatArray = npt.NDArray[np.float64]
 
 MAD_TO_SIGMA = 1.4826
 """Median absolute deviation to standard deviation, for a normal distribution."""
@@ -75,21 +78,25 @@ class NullCells(BaseModel):
             n_replays=len(replays),
         )
 
-    def standardised(self, cell: Excess) -> float:
-        """Return (excess - mean) / width at the cell's working point (log-interpolated)."""
-        return self.standardise(cell.detector, cell.efficiency, cell.excess)
-
-    def standardise(self, detector: int, efficiency: float, excess: float) -> float:
-        """Return (excess - mean) / width for one detector and working point."""
+    def standardise(
+        self, detector: int, efficiency: FloatArray | float, excess: FloatArray | float
+    ) -> FloatArray:
+        """Return (excess - mean) / width for one detector, log-interpolated in the efficiency."""
         grid = np.log(self.efficiencies[::-1])
         mean = np.interp(np.log(efficiency), grid, self.means[detector][::-1])
         width = np.interp(np.log(efficiency), grid, self.widths[detector][::-1])
-        return float((excess - mean) / width)
+        return np.asarray((excess - mean) / width)
 
 
 def statistic(cells: Sequence[Excess], null: NullCells) -> float:
     """Return the largest standardised excess over believable cells; minus infinity if none."""
-    return max((null.standardised(c) for c in cells if c.believable), default=float("-inf"))
+    largest = float("-inf")
+    for detector in {cell.detector for cell in cells}:
+        rows = [(c.efficiency, c.excess) for c in cells if c.believable and c.detector == detector]
+        if rows:
+            efficiency, excess = np.array(rows).T
+            largest = max(largest, float(null.standardise(detector, efficiency, excess).max()))
+    return largest
 
 
 def _median_width(

@@ -87,14 +87,17 @@ def make_layout(plan: SearchPlan, mass: FloatArray) -> Layout:
     """
     width = plan.spectrum.bin_log_width
     low, high = plan.spectrum.min_gev or 0.0, plan.spectrum.max_gev or np.inf
-    mass = mass[(mass >= low) & (mass < min(high, 0.98 * plan.background.sqrt_s_gev))]
+    mass = mass[(mass > 0) & (mass >= low) & (mass < min(high, 0.98 * plan.background.sqrt_s_gev))]
     if len(mass) < MIN_EVENTS:
         raise InputDataError(
             f"Only {len(mass)} events lie in the requested mass range; a search needs {MIN_EVENTS}."
         )
     position = np.log(mass / GRID_ORIGIN_GEV) / width
     first = int(np.ceil(np.log(low / GRID_ORIGIN_GEV) / width - 1e-9)) if low else -(10**6)
-    last = int(np.ceil(position.max()))
+    sqrt_s = plan.background.sqrt_s_gev
+    last = min(
+        int(np.ceil(position.max())), int(np.ceil(np.log(sqrt_s / GRID_ORIGIN_GEV) / width)) - 1
+    )
     if np.isfinite(high):
         last = min(last, int(np.floor(np.log(high / GRID_ORIGIN_GEV) / width + 1e-9)))
     indices, counts = np.unique(np.floor(position).astype(np.int64), return_counts=True)

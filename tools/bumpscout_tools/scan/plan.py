@@ -81,7 +81,7 @@ class WorkingPointPlan(_Settings):
 class BackgroundPlan(_Settings):
     """Dijet family p2..p6, order chosen by likelihood ratio at `alpha`."""
 
-    orders: tuple[int, ...] = (2, 3, 4, 5)
+    orders: tuple[int, ...] = Field(default=(2, 3, 4, 5), min_length=1)
     alpha: float = Field(default=0.05, gt=0, lt=1)
     sqrt_s_gev: float = Field(default=13000.0, gt=0)
 
@@ -123,6 +123,16 @@ class SearchPlan(_Settings):
     luminosity_fb: float | None = Field(default=None, gt=0)
     significance_for_claim: float = Field(default=3.0, gt=0, le=8)
     blinding: Literal["open", "staged"] = "open"
+
+    @model_validator(mode="after")
+    def _bump_fits_window(self) -> Self:
+        shortest, longest = self.bump_bins
+        if not 1 <= shortest <= min(longest, self.windows.width_bins):
+            raise ValueError(
+                f"bump_bins {self.bump_bins} must rise from at least 1, and the first must fit "
+                f"into a window of {self.windows.width_bins} bins"
+            )
+        return self
 
     def sha256(self) -> str:
         """Return the hash that is frozen before the final scan."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
@@ -70,10 +71,15 @@ class ReplayStore:
         return found
 
     def append(self, replay: Replay) -> None:
-        """Add one finished replay."""
+        """Add one finished replay; a torn last line before it is ended first."""
         record = {"key": self.key, "replay": replay.model_dump(mode="json")}
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        with self.path.open("ab+") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                torn = file.read(1) != b"\n"
+            else:
+                torn = False
+            file.write(b"\n" * torn + json.dumps(record).encode() + b"\n")
 
 
 def excesses(outcome: ScanOutcome) -> tuple[Excess, ...]:

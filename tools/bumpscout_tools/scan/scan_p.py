@@ -160,5 +160,6 @@ def _observed(
         column = nulls[key].efficiencies.index(cell.efficiency)
         mean, width = (moment[column] for moment in moments[key])
         excess = float(standardise(np.array(cell.local_z), mean, width))
-        best = max(best, calibration.standardise(cell.detector_index, cell.efficiency, excess))
+        value = calibration.standardise(cell.detector_index, cell.efficiency, excess)
+        best = max(best, float(value))
     return best

@@ -140,17 +140,21 @@ class _StopRule:
     ) -> None:
         self._plan, self._data, self._out_of_time = plan, data, out_of_time
         self._calibration: NullCells | None = None
+        self._observed = 0.0
+        self._seen = self._reached = 0
 
     def __call__(self, replays: list[Replay]) -> bool:
-        if len(replays) >= CALIBRATION_REPLAYS:
-            if self._calibration is None:
-                self._calibration = _calibration(self._plan, self._data, replays)
-            assert self._calibration is not None
-            observed = statistic(self._data, self._calibration)
-            reached = sum(_replayed(r, self._calibration) >= observed for r in replays)
-            if reached >= self._plan.replays.stop_after_reached:
-                return True
-        return self._out_of_time()
+        if len(replays) < CALIBRATION_REPLAYS:
+            return self._out_of_time()
+        if self._calibration is None:
+            self._calibration = NullCells.estimate(
+                self._plan, self._data, replays[:CALIBRATION_REPLAYS]
+            )
+            self._observed = statistic(self._data, self._calibration)
+        for replay in replays[self._seen :]:
+            self._reached += _replayed(replay, self._calibration) >= self._observed
+        self._seen = len(replays)
+        return self._reached >= self._plan.replays.stop_after_reached or self._out_of_time()
 
 
 def _replayed(replay: Replay, calibration: NullCells) -> float:

@@ -1,0 +1,98 @@
+"""Guards: they fire on scores made from the mass or from identities, not on CWoLa nulls."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bumpscout_tools.detectors import CwolaHunting, CwolaSettings, cross_fit
+from bumpscout_tools.detectors.guards import guard_score
+
+WINDOW = (2500.0, 2900.0)
+WINDOWS = [WINDOW, (2300.0, 2700.0), (2700.0, 3100.0)]
+
+
+@pytest.fixture(scope="module")
+def rng() -> np.random.Generator:
+    return np.random.default_rng(11)
+
+
+def fired(score: np.ndarray, view) -> set[str]:
+    return {report.name for report in guard_score(score, view, WINDOW) if report.fired}
+
+
+def honest(view, settings: CwolaSettings | None = None, seed: int = 3) -> np.ndarray:
+    detector = CwolaHunting(settings or CwolaSettings(members=1))
+    return cross_fit(detector, view, [WINDOW], features=view.feature_names, seed=seed)[:, 0]
+
+
+@pytest.mark.parametrize(
+    "cheat",
+    [
+        lambda mass: mass,
+        lambda mass: -mass,
+        lambda mass: -np.abs(mass - 2700),
+        lambda mass: ((mass > 2600) & (mass < 2800)).astype(float),
+        lambda mass: np.sin(mass / 30),
+    ],
+    ids=["mass", "minus mass", "distance", "indicator", "wave"],
+)
+def test_a_score_made_from_the_mass_fires_both(make_events, cheat) -> None:
+    view = make_events()
+    assert fired(cheat(view.mass), view) == {"mass dependence", "feature consistency"}
+
+
+def test_an_indicator_hidden_in_noise_fires(make_events, rng) -> None:
+    view = make_events()
+    indicator = (view.mass > 2500) & (view.mass < 2900)
+    for strength in (0.2, 0.5, 1.0, 3.0):
+        assert fired(rng.normal(size=len(view)) + strength * indicator, view)
+
+
+def test_an_indicator_added_to_an_honest_score_fires(make_events) -> None:
+    view = make_events()
+    indicator = (view.mass > 2600) & (view.mass < 2800)
+    assert fired(honest(view) + 0.5 * indicator, view)
+
+
+def test_a_score_by_identity_fires(make_events, rng) -> None:
+    view = make_events()
+    assert "feature consistency" in fired(view.event_id.astype(float), view)
+    chosen = np.isin(view.event_id, rng.choice(view.event_id, 2000, replace=False))
+    assert "feature consistency" in fired(chosen.astype(float), view)
+
+
+def test_a_constant_score_fires_and_does_not_crash(make_events) -> None:
+    assert fired(np.zeros(8000), make_events()) == {"mass dependence", "feature consistency"}
+
+
+def test_a_function_of_the_features_does_not_fire(make_events) -> None:
+    view = make_events()
+    assert (
+        fired(view.features[:, 0] + view.features[:, 1] ** 2 - view.features[:, 3], view) == set()
+    )
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_cwola_on_background_alone_does_not_fire(make_events, seed: int) -> None:
+    view = make_events(16_000, seed=seed)
+    scores = cross_fit(
+        CwolaHunting(CwolaSettings()), view, WINDOWS, features=view.feature_names, seed=seed
+    )
+    for column, window in enumerate(WINDOWS):
+        reports = guard_score(scores[:, column], view, window)
+        assert [report.message for report in reports if report.fired] == []
+
+
+def test_cwola_on_a_signal_does_not_fire(make_events) -> None:
+    view = make_events(16_000, n_signal=150)
+    assert fired(honest(view, CwolaSettings()), view) == set()
+
+
+def test_reports_say_their_numbers(make_events) -> None:
+    view = make_events()
+    mass, feature = guard_score(view.mass, view, WINDOW)
+    assert mass.value == pytest.approx(1.0, abs=0.01)
+    assert "explains 100" in mass.message or "explains 99" in mass.message
+    assert mass.value > mass.threshold
+    assert feature.value < feature.threshold
