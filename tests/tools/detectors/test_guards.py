@@ -62,6 +62,12 @@ def test_a_score_by_identity_fires(make_events, rng) -> None:
     assert "feature consistency" in fired(chosen.astype(float), view)
 
 
+def test_a_score_that_the_features_hardly_explain_fires(make_events, rng) -> None:
+    view = make_events()
+    feature = view.features[:, 0] / view.features[:, 0].std()
+    assert fired(feature + 2.0 * rng.normal(size=len(view)), view) == {"feature consistency"}
+
+
 def test_a_constant_score_fires_and_does_not_crash(make_events) -> None:
     assert fired(np.zeros(8000), make_events()) == {"mass dependence", "feature consistency"}
 

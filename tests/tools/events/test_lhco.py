@@ -1,4 +1,4 @@
-"""The reader of the LHC Olympics layout: the numbers of good files, one clear error for bad ones."""
+"""The reader of the LHC Olympics layout: good files give numbers, bad ones one clear error."""
 
 from __future__ import annotations
 

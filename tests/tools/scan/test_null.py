@@ -1,4 +1,4 @@
-"""The null generator: new events, the fitted spectrum, and nothing learned from the masked window."""
+"""The null generator: new events, the fitted spectrum, nothing learned in the masked window."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ def fitted(plan, prepared: Prepared) -> NullModel:
     return fit_null(plan, prepared, prepared.layout.windows_gev[WINDOW], seed=1)
 
 
-def test_draws_are_new_events_of_the_fitted_spectrum(quick_density, make_plan, prepared) -> None:
+@pytest.mark.usefixtures("quick_density")
+def test_draws_are_new_events_of_the_fitted_spectrum(make_plan, prepared) -> None:
     null = fitted(make_plan(), prepared)
     layout, view = prepared.layout, prepared.view
     draws = [null.draw(np.random.default_rng(seed)) for seed in range(10)]
@@ -72,7 +73,8 @@ def test_draws_are_new_events_of_the_fitted_spectrum(quick_density, make_plan, p
     assert abs(totals.mean() - null.expected) < 4 * np.sqrt(null.expected / 10)
 
 
-def test_nothing_inside_the_masked_range_is_learned(quick_density, make_plan, prepared) -> None:
+@pytest.mark.usefixtures("quick_density")
+def test_nothing_inside_the_masked_range_is_learned(make_plan, prepared) -> None:
     null = fitted(make_plan(), prepared)
     view = prepared.view
     inside = (view.mass >= null.masked_gev[0]) & (view.mass < null.masked_gev[1])
@@ -87,7 +89,8 @@ def test_nothing_inside_the_masked_range_is_learned(quick_density, make_plan, pr
     np.testing.assert_array_equal(one.features, two.features)
 
 
-def test_what_lies_outside_the_mask_is_learned(quick_density, make_plan, prepared) -> None:
+@pytest.mark.usefixtures("quick_density")
+def test_what_lies_outside_the_mask_is_learned(make_plan, prepared) -> None:
     null = fitted(make_plan(), prepared)
     view = prepared.view
     thinned = view.select((view.mass < null.masked_gev[1]) | (np.arange(len(view)) % 2 == 0))

@@ -1,4 +1,4 @@
-"""The rule that refines working points: the same answer for the same cells, and inside its ladder."""
+"""The rule that refines working points: the same answer for the same cells, on its ladder."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def test_p_is_valid_and_not_wasteful_on_background(make_plan, make_view, at_rand
     """Scores that ignore the mass on 100 smooth spectra: uniform, or larger."""
     plan = make_plan(
         windows=WindowPlan(width_bins=6, step_bins=6, min_events=150),
-        working_points=WorkingPointPlan(efficiencies=(0.2, 0.05), refine_rounds=0),
+        working_points=WorkingPointPlan(efficiencies=(0.5, 0.15, 0.05), refine_rounds=0),
         toys=200,
     )
     values = [p_value(plan, make_view(12_000, seed=s), at_random, seed=s).value for s in range(100)]
