@@ -56,12 +56,22 @@ class ScanEngine(Protocol):
         seed: int,
         executor: Executor,
         run_script: RunScript,
+        scripts_key: str,
         folder: Path,
         progress: Progress,
         parallel: int,
         out_of_time: Callable[[], bool],
     ) -> FinalSignificance:
         """Return scan p and procedure p; see `bumpscout_tools.scan.significance`."""
+
+    def conclude(
+        self,
+        prepared: Prepared,
+        scores: Sequence[FloatArray],
+        outcome: ScanOutcome,
+        significance: FinalSignificance,
+    ) -> ScanOutcome:
+        """Return the calibrated ranking with guards; see `bumpscout_tools.scan.conclude`."""
 
     def decide(
         self,
@@ -113,6 +123,7 @@ class ToolsEngine:
         seed: int,
         executor: Executor,
         run_script: RunScript,
+        scripts_key: str,
         folder: Path,
         progress: Progress,
         parallel: int,
@@ -129,11 +140,24 @@ class ToolsEngine:
             seed=seed,
             executor=executor,
             run_script=run_script,
+            scripts_key=scripts_key,
             folder=folder,
             progress=progress,
             parallel=parallel,
             out_of_time=out_of_time,
         )
+
+    def conclude(
+        self,
+        prepared: Prepared,
+        scores: Sequence[FloatArray],
+        outcome: ScanOutcome,
+        significance: FinalSignificance,
+    ) -> ScanOutcome:
+        """See `ScanEngine.conclude`."""
+        from bumpscout_tools.scan.conclude import conclude
+
+        return conclude(prepared, scores, outcome, significance.calibration)
 
     def decide(
         self,

@@ -124,7 +124,7 @@ class Gate:
             if known.accepted:
                 self._store.accept(detector, script)
             return known.model_copy(update={"task_id": task_id, "vetted": vetted})
-        run = self._score(script, task, prepared.view)
+        run = self._score(script, task, prepared.view, vetted)
         task_run = TaskRun(
             task_id=task_id,
             outcome=run.result.outcome,
@@ -160,7 +160,9 @@ class Gate:
             self._view,
             self._seed,
             self._executor,
-            lambda index, task, view: self._scores(scripts[index], task, view),
+            lambda index, task, view: self._scores(
+                plan.detectors[index], scripts[index], task, view
+            ),
             self._recorder("explore"),
         )
 
@@ -221,26 +223,31 @@ class Gate:
             self._view,
             self._seed,
             self._executor,
-            lambda index, task, view: self._scores(scripts[index], task, view),
+            lambda index, task, view: self._scores(
+                plan.detectors[index], scripts[index], task, view
+            ),
             self._recorder("final"),
         )
         prepared = self._engine.prepare(plan, self._view, self._seed)
+        scores = [
+            self._scores(detector, script, task, prepared.view)
+            for detector, script, task in zip(plan.detectors, scripts, prepared.tasks, strict=True)
+        ]
         significance = self._engine.significance(
             plan,
             prepared,
-            [
-                self._scores(script, task, prepared.view)
-                for script, task in zip(scripts, prepared.tasks, strict=True)
-            ],
+            scores,
             outcome,
             seed=self._seed,
             executor=self._executor,
             run_script=self._replays(plan, scripts),
+            scripts_key="/".join(frozen.scripts_sha256),
             folder=self._store.folder,
             progress=progress,
             parallel=self._parallel,
             out_of_time=out_of_time,
         )
+        outcome = self._engine.conclude(prepared, scores, outcome, significance)
         objections = self._objections(outcome)
         return FinalScan(
             outcome=outcome,
@@ -276,12 +283,14 @@ class Gate:
             )
         return tuple(script for script in scripts if script is not None)
 
-    def _scores(self, script: str, task: ScriptTask, view: View) -> FloatArray:
+    def _scores(
+        self, detector: DetectorPlan, script: str, task: ScriptTask, view: View
+    ) -> FloatArray:
         key = content_key(script, view, task)
         scores = self._store.load_scores(key, len(view), task.windows_gev)
         if scores is not None:
             return scores
-        run = self._score(script, task, view)
+        run = self._score(script, task, view, script == self._engine.render(detector))
         if run.scores is None:
             raise DetectorError(
                 f"The accepted script of {task.detector} fails on the task of this plan: "
@@ -290,9 +299,11 @@ class Gate:
         self._store.save_scores(key, run.scores)
         return run.scores
 
-    def _score(self, script: str, task: ScriptTask, view: View) -> ScoreRun:
+    def _score(self, script: str, task: ScriptTask, view: View, vetted: bool) -> ScoreRun:
         task = task.model_copy(update={"n_jobs": self._limits.cpus})
-        return run_scores(self._provider, script, task, view, self._limits, self._cancel)
+        return run_scores(
+            self._provider, script, task, view, self._limits, self._cancel, vetted=vetted
+        )
 
     def _replays(self, plan: SearchPlan, scripts: tuple[str, ...]) -> ReplayScripts:
         unvetted = tuple(

@@ -46,8 +46,13 @@ def run_scores(
     view: View,
     limits: Limits,
     cancel: threading.Event | None = None,
+    *,
+    vetted: bool = False,
 ) -> ScoreRun:
     """Run a script in the wall on a view and check its artifacts.
+
+    A script that is not vetted sees identifiers of its own, keyed by its text: what an earlier
+    script printed means nothing to it, and those of data and pseudo-data look alike.
 
     Args:
         provider: the wall.
@@ -56,6 +61,7 @@ def run_scores(
         view: n events, becomes /in/view.parquet.
         limits: of the job; its workspace is enlarged where the scores need it.
         cancel: ends the job.
+        vetted: the script is that of the vetted library, and sees the identifiers of the vault.
 
     Returns:
         The run; `scores` is (n, n_windows), or None where `problems` says why not.
@@ -74,7 +80,8 @@ def run_scores(
         folder = Path(name)
         (folder / "in").mkdir()
         (folder / "out").mkdir()
-        view.write(folder / "in" / "view.parquet")
+        shown = view if vetted else view.rekeyed(script)
+        shown.write(folder / "in" / "view.parquet")
         (folder / "in" / "task.json").write_text(task.model_dump_json(), encoding="utf-8")
         job = Job(
             script=script,

@@ -162,7 +162,9 @@ def test_vetted_is_the_template_to_the_letter_and_replays_call_it_directly(
     assert gate.run_task("02", script + "\n", plan, 0).vetted is False
     prepared = engine.prepare(plan, vault.view(), 5)
     task = prepared.tasks[0]
-    in_wall = run_scores(provider, script, task, prepared.view, gate._limits).scores
+    in_wall = run_scores(
+        provider, script, task, prepared.view, gate._limits, vetted=True
+    ).scores
     direct = ReplayScripts((None,), provider, gate._limits, engine)(0, task, prepared.view)
     assert np.array_equal(in_wall, direct)
     assert provider.runs == 3

@@ -116,7 +116,7 @@ def test_every_event_is_kept_or_counted() -> None:
     }
     assert report.mended == {
         "jet mass of rounding size below zero": 1,
-        "tau1j1 missing or negative": 2,
+        "tau1j1 missing, negative or absurd": 2,
         "tau3j2 zero": 1,
     }
     assert report.n_read == 40

@@ -192,7 +192,8 @@ def test_constant_scores_do_not_crash_and_fire_the_guards(make_plan, make_view) 
     outcome = run(make_plan(), make_view(), lambda _i, t, v: np.zeros((len(v), len(t.windows_gev))))
     best = outcome.best()
     assert best is not None
-    assert all(report.fired for report in outcome.guards[best.test_id])
+    fired = {report.name for report in outcome.guards[best.test_id] if report.fired}
+    assert fired >= {"mass dependence", "feature consistency"}
 
 
 def test_a_score_with_the_mass_in_it_makes_a_bump_and_fires_the_guards(

@@ -65,6 +65,7 @@ def finish(monkeypatch: pytest.MonkeyPatch, make_view):
             seed=seed,
             executor=pool or SerialExecutor(),
             run_script=replay_script or script,
+            scripts_key="test",
             folder=folder,
             progress=lambda *_arguments: None,
             parallel=parallel,

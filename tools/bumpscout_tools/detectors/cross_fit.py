@@ -38,7 +38,7 @@ def cross_fit(
         detector: what is trained for each window and fold.
         view: n events.
         windows_gev: signal windows (low, high).
-        features: names of the inputs; the scanned mass is refused.
+        features: names of the inputs, among those of the view; the scanned mass is none of them.
         seed: fixes folds and trainings; the result does not depend on `n_jobs`.
         n_jobs: trainings side by side (threads; LightGBM releases the interpreter lock).
         progress: called with (done, total) trainings.

@@ -81,9 +81,12 @@ class CwolaHunting:
         )
         score = np.zeros(int(test.sum()))
         for member in range(self.settings.members):
-            booster = lightgbm.train(
-                self._parameters(seed + member), data, num_boost_round=self.settings.trees
-            )
+            try:
+                booster = lightgbm.train(
+                    self._parameters(seed + member), data, num_boost_round=self.settings.trees
+                )
+            except lightgbm.basic.LightGBMError as error:
+                raise DetectorError(f"CWoLa cannot be trained: {error}") from error
             score += booster.predict(features[test], raw_score=True, num_threads=1)
         return score / self.settings.members
 

@@ -10,7 +10,13 @@ from scipy.stats import rankdata
 
 from bumpscout_tools.events.view import View
 
-__all__ = ["GuardReport", "feature_consistency", "guard_score", "mass_dependence"]
+__all__ = [
+    "GuardReport",
+    "feature_consistency",
+    "guard_score",
+    "mass_dependence",
+    "selection_consistency",
+]
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -18,7 +24,8 @@ BoolArray = npt.NDArray[np.bool_]
 MASS_BIN_EVENTS = 50
 MAX_MASS_R2 = 0.05
 MIN_FEATURE_R2 = 0.3
-MIN_R2_RATIO = 0.6
+MIN_R2_RATIO = 0.5
+MIN_SHARE = 0.6
 
 
 class GuardReport(BaseModel):
@@ -34,22 +41,32 @@ class GuardReport(BaseModel):
 
 
 def guard_score(
-    score: FloatArray, view: View, window_gev: tuple[float, float]
+    score: FloatArray,
+    view: View,
+    window_gev: tuple[float, float],
+    interval_gev: tuple[float, float],
+    efficiency: float,
+    n_expected: float,
 ) -> tuple[GuardReport, ...]:
-    """Run all guards on the score of one window.
+    """Run all guards on the score behind one bump.
 
     Args:
         score: (n,) higher is more anomalous.
         view: the n events.
         window_gev: the signal window; side bands of its own width are used beside it.
+        interval_gev: where the bump is, inside the window.
+        efficiency: fraction of the events that the working point keeps.
+        n_expected: events that the background fit expects in the interval.
     """
     low, high = window_gev
     near = (view.mass >= low * low / high) & (view.mass < high * high / low)
-    inside = (view.mass[near] >= low) & (view.mass[near] < high)
+    inside = (view.mass >= low) & (view.mass < high)
+    bump = (view.mass >= interval_gev[0]) & (view.mass < interval_gev[1])
     rank = rankdata(score[near]) / near.sum()
     return (
         mass_dependence(rank, view.mass[near]),
-        feature_consistency(rank, view.features[near], inside),
+        feature_consistency(rank, view.features[near], inside[near]),
+        selection_consistency(score, view.features, inside, bump, efficiency, n_expected),
     )
 
 
@@ -96,20 +113,7 @@ def feature_consistency(rank: FloatArray, features: FloatArray, inside: BoolArra
     """
     outside = np.flatnonzero(~inside)
     train, held_out = outside[::2], outside[1::2]
-    booster = lightgbm.train(
-        {
-            "objective": "regression",
-            "num_leaves": 31,
-            "learning_rate": 0.2,
-            "num_threads": 1,
-            "deterministic": True,
-            "force_row_wise": True,
-            "seed": 1,
-            "verbosity": -1,
-        },
-        lightgbm.Dataset(features[train], label=rank[train]),
-        num_boost_round=40,
-    )
+    booster = _regression(features[train], rank[train], trees=40, learning_rate=0.2)
     r2_out = _r2(rank[held_out], _predict(booster, features[held_out]))
     r2_in = _r2(rank[inside], _predict(booster, features[inside]))
     ratio = r2_in / r2_out if r2_out > 0 else 0.0
@@ -124,6 +128,84 @@ def feature_consistency(rank: FloatArray, features: FloatArray, inside: BoolArra
             f"holds inside it by a factor {ratio:.2f}"
         ),
     )
+
+
+def selection_consistency(
+    score: FloatArray,
+    features: FloatArray,
+    inside: BoolArray,
+    bump: BoolArray,
+    efficiency: float,
+    n_expected: float,
+) -> GuardReport:
+    """Ask whether the features alone select the events of the bump.
+
+    Boosted trees learn the tail of the score from the features of all events outside the window,
+    cross-fitted in two halves, and select as many events there as the score did. Applied inside,
+    they find about the same bump if the score is a function of the features: a list of events, or
+    a score that is lifted in a mass range, loses most of it. The value is the fraction of the
+    excess that remains.
+
+    Args:
+        score: (n,) higher is more anomalous.
+        features: (n, k) inputs of the detector.
+        inside: (n,) True in the signal window.
+        bump: (n,) True in the interval of the bump.
+        efficiency: fraction of the events that the working point keeps.
+        n_expected: events that the background fit expects in the interval.
+    """
+    rank = (rankdata(score, method="ordinal") - 0.5) / len(score)
+    selected = rank > 1.0 - efficiency
+    tail = -np.log1p(-rank)
+    half = np.arange(len(score)) % 2 == 0
+    learned = np.empty(len(score))
+    for train, test in ((half, ~half), (~half, half)):
+        rows = train & ~inside
+        booster = _regression(features[rows], tail[rows], trees=80, learning_rate=0.1)
+        learned[test] = _predict(booster, features[test])
+    n_outside = int((selected & ~inside).sum())
+    found = int((selected & bump).sum())
+    if found - n_expected < 2.0 * np.sqrt(n_expected + 1.0):
+        return GuardReport(
+            name="selection consistency",
+            fired=False,
+            value=None,
+            threshold=MIN_SHARE,
+            message="there is no excess whose events could be selected again",
+        )
+    share = 0.0
+    if n_outside:
+        threshold = np.sort(learned[~inside])[-n_outside]
+        again = int(((learned >= threshold) & bump).sum())
+        share = (again - n_expected) / (found - n_expected)
+    return GuardReport(
+        name="selection consistency",
+        fired=share < MIN_SHARE,
+        value=share,
+        threshold=MIN_SHARE,
+        message=(
+            "a selection learned from the features outside the window finds "
+            f"{share:.0%} of the excess inside it"
+        ),
+    )
+
+
+def _regression(
+    features: FloatArray, target: FloatArray, *, trees: int, learning_rate: float
+) -> lightgbm.Booster:
+    parameters = {
+        "objective": "regression",
+        "num_leaves": 31,
+        "learning_rate": learning_rate,
+        "min_data_in_leaf": 10,
+        "num_threads": 1,
+        "deterministic": True,
+        "force_row_wise": True,
+        "seed": 1,
+        "verbosity": -1,
+    }
+    data = lightgbm.Dataset(features, label=target, params={"verbosity": -1})
+    return lightgbm.train(parameters, data, num_boost_round=trees)
 
 
 def _predict(booster: lightgbm.Booster, features: FloatArray) -> FloatArray:

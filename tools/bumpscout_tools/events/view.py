@@ -69,6 +69,21 @@ class View:
         """Return the view of the selected rows."""
         return View(self.event_id[mask], self.mass[mask], self.features[mask], self.feature_names)
 
+    def rekeyed(self, secret: str) -> View:
+        """Return the view with identifiers that mean nothing elsewhere; copies still share one.
+
+        Args:
+            secret: another one gives other identifiers.
+        """
+        key = hashlib.blake2b(secret.encode(), digest_size=16).digest()
+        unique, position = np.unique(self.event_id, return_inverse=True)
+        mixed = [
+            hashlib.blake2b(int(event).to_bytes(8, "big"), digest_size=8, key=key).digest()
+            for event in unique
+        ]
+        identifiers = np.array([int.from_bytes(digest, "big") for digest in mixed], dtype=np.uint64)
+        return View(identifiers[position], self.mass, self.features, self.feature_names)
+
     def sha256(self) -> str:
         """Return a hash of the content (names, ids, masses, features)."""
         digest = hashlib.sha256("\x00".join(self.feature_names).encode())

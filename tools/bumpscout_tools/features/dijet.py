@@ -27,6 +27,10 @@ TAU_FLOOR = 1e-5
 """Added to the denominator of a ratio, as in arXiv:2109.00546: tau_21 = tau_2 / (tau_1 + 1e-5)."""
 
 
+MAX_TAU = 100.0
+"""A subjettiness beyond this, in units of the jet radius, is taken for a damaged value."""
+
+
 class DropReport(BaseModel):
     """How many events were lost on the way from the file to the view, and which were mended."""
 
@@ -42,8 +46,9 @@ def dijet_view(table: EventTable) -> tuple[View, DropReport]:
     """Compute m_jj and the features of `DIJET_FEATURES`.
 
     An event is kept where the momenta and masses of both jets are finite and m_jj is positive.
-    Missing, negative or zero subjettiness and negative jet masses of rounding size are mended to 0
-    and counted; larger negative masses are dropped. No event is lost without being counted.
+    Missing, negative or absurd subjettiness and negative jet masses of rounding size are mended to
+    0 and counted, as are zeros, and a ratio whose denominator is 0 is 0; larger negative masses are
+    dropped. No event is lost without being counted.
 
     Args:
         table: columns `FEATURE_COLUMNS`, momenta and masses in GeV.
@@ -84,16 +89,16 @@ def dijet_view(table: EventTable) -> tuple[View, DropReport]:
     taus: dict[str, FloatArray] = {}
     mended = {"jet mass of rounding size below zero": int(((negative_1 | negative_2) & keep).sum())}
     for name in (c for c in FEATURE_COLUMNS if c.startswith("tau")):
-        usable = np.isfinite(columns[name]) & (columns[name] >= 0)
+        usable = np.isfinite(columns[name]) & (columns[name] >= 0) & (columns[name] <= MAX_TAU)
         taus[name] = np.where(usable, columns[name], 0.0)
-        mended[f"{name} missing or negative"] = int((~usable & keep).sum())
+        mended[f"{name} missing, negative or absurd"] = int((~usable & keep).sum())
         mended[f"{name} zero"] = int(((columns[name] == 0) & keep).sum())
     light = np.minimum(mass_1, mass_2) / 1000.0
     heavy = np.maximum(mass_1, mass_2) / 1000.0
     features = {"mj_light": light, "mj_heavy": heavy, "mj_delta": heavy - light}
     for name, upper, lower in (("tau21", "tau2", "tau1"), ("tau32", "tau3", "tau2")):
-        ratio_1 = taus[f"{upper}j1"] / (taus[f"{lower}j1"] + TAU_FLOOR)
-        ratio_2 = taus[f"{upper}j2"] / (taus[f"{lower}j2"] + TAU_FLOOR)
+        ratio_1 = _ratio(taus[f"{upper}j1"], taus[f"{lower}j1"])
+        ratio_2 = _ratio(taus[f"{upper}j2"], taus[f"{lower}j2"])
         features[f"{name}_light"] = np.where(heavy_is_1, ratio_2, ratio_1)
         features[f"{name}_heavy"] = np.where(heavy_is_1, ratio_1, ratio_2)
     view = View(
@@ -109,6 +114,10 @@ def dijet_view(table: EventTable) -> tuple[View, DropReport]:
         mended={name: count for name, count in mended.items() if count},
     )
     return view, report
+
+
+def _ratio(upper: FloatArray, lower: FloatArray) -> FloatArray:
+    return np.where(lower > 0, upper / (lower + TAU_FLOOR), 0.0)
 
 
 def _mended_mass(mass: FloatArray) -> tuple[FloatArray, npt.NDArray[np.bool_]]:

@@ -107,7 +107,7 @@ def _median_width(
             cell.excess
             for cells in scans
             for cell in cells
-            if cell.detector == detector and cell.efficiency == efficiency
+            if cell.believable and cell.detector == detector and cell.efficiency == efficiency
         ]
     )
     if len(values) == 0:

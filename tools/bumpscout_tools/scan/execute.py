@@ -204,12 +204,18 @@ def _outcome(
     cells = tuple(f.cell for _, f in fitted)
     believable = [index for index, cell in enumerate(cells) if cell.believable]
     ranking = sorted(believable, key=lambda index: (-cells[index].excess, index))
-    kept = ranking[:N_SPECTRA_KEPT]
+    first = {(cells[i].detector_index, cells[i].efficiency): i for i in reversed(ranking)}
+    kept = list(dict.fromkeys([*ranking[:N_SPECTRA_KEPT], *first.values()]))
     guards: dict[str, tuple[GuardReport, ...]] = {}
-    for index in kept[:1]:
+    for index in ranking[:1]:
         test = fitted[index][0]
         guards[test.test_id] = guard_score(
-            scores[test.detector][:, test.window], prepared.view, layout.windows_gev[test.window]
+            scores[test.detector][:, test.window],
+            prepared.view,
+            layout.windows_gev[test.window],
+            cells[index].interval_gev,
+            test.efficiency,
+            cells[index].n_expected,
         )
     counts = layout.histogram(prepared.view.mass)
     inclusive = select_order(counts, layout.basis, plan.background.orders, plan.background.alpha)

@@ -127,6 +127,7 @@ def _first_described(plan: SearchPlan, mass: FloatArray, first: int, last: int) 
         if counts.sum() < MIN_EVENTS:
             break
         described = _described(plan, candidate, counts)
+        described = described and bool(_windows(plan, candidate, counts))
         if layout is None or described:
             layout = Layout(
                 edges, (), described, plan.background.sqrt_s_gev, plan.background.orders[-1]

@@ -51,11 +51,12 @@ class NullModel:
     fit_p: float
 
     def draw(self, rng: np.random.Generator) -> View:
-        """Draw one pseudo-experiment, with a Poisson number of new events."""
+        """Draw a Poisson number of new events, with identifiers as opaque as the vault's."""
         n = int(rng.poisson(self.expected))
         mass = np.interp(rng.random(n), self.cumulative, self.masses)
         features = self.density.sample(mass, rng)
-        return View(np.arange(n, dtype=np.uint64), mass, features, self.feature_names)
+        event_id = rng.integers(2**64, size=n, dtype=np.uint64)
+        return View(event_id, mass, features, self.feature_names)
 
 
 def fit_null(

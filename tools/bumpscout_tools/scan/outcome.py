@@ -70,7 +70,8 @@ class CellSpectrum(_Record):
 class ScanOutcome(_Record):
     """All cells of one execution of a plan, the best first in `ranking`.
 
-    `ranking` holds indices into `cells` by falling excess among believable cells.
+    `ranking` holds indices into `cells` by falling excess among believable cells; after the final
+    scan, by the excess that replays calibrated.
     """
 
     fit_range_gev: tuple[float, float]

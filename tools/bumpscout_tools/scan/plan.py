@@ -26,7 +26,7 @@ class _Settings(BaseModel):
 
 
 class DetectorPlan(_Settings):
-    """One detector: a vetted one by name, or a script that a coder wrote."""
+    """One detector by name, its settings, and the features that it or a script for it may use."""
 
     name: Literal["cwola"] = "cwola"
     settings: CwolaSettings = CwolaSettings()

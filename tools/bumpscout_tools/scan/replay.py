@@ -22,6 +22,10 @@ from bumpscout_tools.scan.serial import SerialExecutor
 __all__ = ["Excess", "Replay", "ReplayStore", "excesses", "replay_once", "run_replays"]
 
 
+REPLAY_STREAM = 3
+"""Second word of the entropy of replays; toys and closure have other streams of the same seed."""
+
+
 class Excess(BaseModel):
     """One tested cell, as far as calibration needs it."""
 
@@ -49,7 +53,7 @@ class Replay(BaseModel):
 class ReplayStore:
     """Finished replays on disk, one JSON line each, so that an interrupted search resumes.
 
-    `key` names plan, data and null generator; lines of another key are ignored.
+    `key` names plan, data, masked window and scripts; lines of another key are ignored.
     """
 
     path: Path
@@ -108,13 +112,15 @@ def replay_once(
         seed: seed of the search.
         run_script: gives the scores of a detector.
     """
-    rng = np.random.default_rng((seed, index))
-    view = null.draw(rng)
+    rng = np.random.default_rng((seed, REPLAY_STREAM, index))
+    n_events = 0
     try:
+        view = null.draw(rng)
+        n_events = len(view)
         outcome = execute(plan, view, rng, SerialExecutor(), run_script, _ignore)
     except BumpscoutError as error:
-        return Replay(index=index, n_events=len(view), error=str(error)[:500])
-    return Replay(index=index, n_events=len(view), cells=excesses(outcome))
+        return Replay(index=index, n_events=n_events, error=str(error)[:500])
+    return Replay(index=index, n_events=n_events, cells=excesses(outcome))
 
 
 def run_replays(

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 from bumpscout_tools.detectors.density import Closure
+from bumpscout_tools.errors import DetectorError, FitError
 from bumpscout_tools.scan.calibration import NullCells, statistic
 from bumpscout_tools.scan.execute import Prepared, RunScript
 from bumpscout_tools.scan.null import NullModel, fit_null
@@ -29,7 +30,7 @@ MIN_CALIBRATION_REPLAYS = 10
 
 
 class NullSummary(BaseModel):
-    """How the null generator was made and how well it closes."""
+    """How the null generator was made, and how well it closes on the events it was fitted to."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -44,7 +45,9 @@ class FinalSignificance(BaseModel):
     """The p-values of the final scan.
 
     `observed` is the statistic of the data, the largest standardised excess; `replayed` that of
-    each replay, None for one that failed, which counts as reaching the data.
+    each replay, None for one that failed, which counts as reaching the data. Replays without any
+    believable cell reach nothing and are only counted. `failure` says why there is no null
+    generator although replays were due.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -54,6 +57,8 @@ class FinalSignificance(BaseModel):
     observed: float | None = None
     replayed: tuple[float | None, ...] = ()
     n_failed_replays: int = 0
+    n_empty_replays: int = 0
+    failure: str | None = None
     null: NullSummary | None = None
     calibration: NullCells
 
@@ -67,6 +72,7 @@ def final_significance(
     seed: int,
     executor: Executor,
     run_script: RunScript,
+    scripts_key: str,
     folder: Path,
     progress: Progress,
     parallel: int,
@@ -82,6 +88,7 @@ def final_significance(
         seed: decides null generator, replays and toys.
         executor: runs replays and toys side by side.
         run_script: gives the scores of a detector on a replay; picklable.
+        scripts_key: names what `run_script` does; replays of other scripts are not taken over.
         folder: where finished replays are kept.
         progress: called with (stage, message, done, total).
         parallel: tasks in flight.
@@ -93,10 +100,14 @@ def final_significance(
         return FinalSignificance(calibration=fixed)
     data = excesses(outcome)
     replays: list[Replay] = []
-    summary = None
+    summary = failure = null = None
     if plan.replays.n:
         progress("null", "fitting the null generator", None, None)
-        null = fit_null(plan, prepared, best.window_gev, seed)
+        try:
+            null = fit_null(plan, prepared, best.window_gev, seed)
+        except (DetectorError, FitError) as error:
+            failure = f"no null generator could be made: {error}"
+    if null is not None:
         summary = _summary(null, prepared, seed)
         rule = _StopRule(plan, data, out_of_time)
         replays = run_replays(
@@ -105,7 +116,7 @@ def final_significance(
             seed,
             executor,
             run_script,
-            ReplayStore(folder / "replays.jsonl", _key(plan, prepared, outcome, seed)),
+            ReplayStore(folder / "replays.jsonl", _key(plan, prepared, outcome, seed, scripts_key)),
             stop=rule,
             progress=lambda done, total: progress("replays", "null replays", done, total),
             parallel=parallel,
@@ -117,8 +128,12 @@ def final_significance(
         scan_p=scan_p_value(plan, prepared, scores, outcome, calibration, seed, executor, progress),
         procedure_p=_procedure_p(plan, observed, replayed),
         observed=observed,
-        replayed=tuple(value if np.isfinite(value) else None for value in replayed),
+        replayed=tuple(
+            value if np.isfinite(value) else None for value in replayed if value > -np.inf
+        ),
         n_failed_replays=sum(replay.error is not None for replay in replays),
+        n_empty_replays=sum(value == -np.inf for value in replayed),
+        failure=failure,
         null=summary,
         calibration=calibration,
     )
@@ -193,7 +208,10 @@ def _summary(null: NullModel, prepared: Prepared, seed: int) -> NullSummary:
     )
 
 
-def _key(plan: SearchPlan, prepared: Prepared, outcome: ScanOutcome, seed: int) -> str:
+def _key(
+    plan: SearchPlan, prepared: Prepared, outcome: ScanOutcome, seed: int, scripts_key: str
+) -> str:
     best = outcome.best()
-    parts = (plan.sha256(), prepared.view.sha256(), str(best and best.window_gev), str(seed))
+    masked = str(best and best.window_gev)
+    parts = (plan.sha256(), prepared.view.sha256(), masked, str(seed), scripts_key)
     return hashlib.sha256("/".join(parts).encode()).hexdigest()

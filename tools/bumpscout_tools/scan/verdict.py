@@ -14,6 +14,10 @@ __all__ = ["decide"]
 
 FULL_REPLAYS = 200
 EXCESS_BELOW = 0.01
+MAX_CLOSURE_AUC = 0.53
+MAX_CLOSURE_AUC_TOP = 0.6
+CLOSURE_ERRORS = 4.0
+MIN_NULL_FIT_P = 0.001
 NO_EXCESS_ABOVE = 0.05
 
 
@@ -22,7 +26,7 @@ def decide(
     outcome: ScanOutcome,
     significance: FinalSignificance,
     *,
-    claim: Literal["confirmatory", "exploratory"] = "confirmatory",
+    claim: Literal["confirmatory", "exploratory"] = "exploratory",
     objections: tuple[str, ...] = (),
 ) -> Verdict:
     """Decide between excess, candidate, no-excess and undecided.
@@ -48,6 +52,7 @@ def decide(
     if not outcome.described:
         reasons.append("no order of the background family describes the inclusive spectrum")
     reasons += [guard.message for guard in outcome.guards.get(best.test_id, ()) if guard.fired]
+    reasons += _null_objections(significance)
     if not significance.calibration.n_replays:
         reasons.append("scores held fixed: too few replays to calibrate the detector's null")
     verdict: Literal["excess", "candidate", "no-excess", "undecided"]
@@ -64,3 +69,27 @@ def decide(
     else:
         verdict = "candidate" if procedure.n_reached == 0 else "undecided"
     return Verdict(verdict=verdict, claim=claim, reasons=tuple(reasons))
+
+
+def _null_objections(significance: FinalSignificance) -> list[str]:
+    null = significance.null
+    if significance.failure is not None:
+        return [significance.failure]
+    if null is None:
+        return []
+    objections = []
+    closure = null.closure
+    for name, auc, error, limit in (
+        ("all", closure.auc, closure.auc_error, MAX_CLOSURE_AUC),
+        ("the rarest", closure.auc_top, closure.auc_top_error, MAX_CLOSURE_AUC_TOP),
+    ):
+        if auc > limit and auc - 0.5 > CLOSURE_ERRORS * error:
+            objections.append(
+                f"a classifier tells {name} events of the null generator from real ones "
+                f"(AUC {auc:.3f})"
+            )
+    if null.fit_p < MIN_NULL_FIT_P:
+        objections.append(
+            f"the spectrum of the null generator does not describe the data (p = {null.fit_p:.1g})"
+        )
+    return objections
