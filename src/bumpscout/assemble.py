@@ -1,0 +1,192 @@
+"""From the records of agents and gate to ``result.json`` and ``evidence.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from bumpscout.evidence import CardSummary, Drop, Evidence, Examples
+from bumpscout.result import (
+    Bump,
+    Dataset,
+    Measured,
+    PlanSummary,
+    TaskSummary,
+    WorkingPoint,
+)
+
+if TYPE_CHECKING:
+    from bumpscout_agents.records import TaskRecord
+    from bumpscout_sandbox.card import DatasetCard
+    from bumpscout_tools.scan.outcome import Cell, ScanOutcome
+    from bumpscout_tools.scan.plan import SearchPlan
+    from bumpscout_tools.scan.significance import FinalSignificance
+
+__all__ = [
+    "assemble_evidence",
+    "bumps_of",
+    "card_summary",
+    "dataset_of",
+    "plan_summary",
+    "task_summaries",
+]
+
+MAX_BUMPS = 5
+STATISTIC = "Largest excess of the search, in null widths"
+
+
+def dataset_of(card: DatasetCard) -> Dataset:
+    """Return the data set as ``result.json`` names it."""
+    return Dataset(name=card.name, sha256=card.sha256, n_events=card.n_events, format=card.format)
+
+
+def card_summary(card: DatasetCard) -> CardSummary:
+    """Return what the report says about the file, drops and mended events included."""
+    notes = ["The truth label, if the file has one, was never read by the search."]
+    if card.n_duplicates:
+        notes.append(f"{card.n_duplicates} events repeat another one; copies share a fold.")
+    return CardSummary(
+        format=card.format,
+        n_events=card.n_events,
+        n_used=card.n_usable,
+        drops=(
+            *(Drop(reason=f"left out: {why}", n_events=n) for why, n in card.dropped.items()),
+            *(Drop(reason=f"mended: {why}", n_events=n) for why, n in card.mended.items()),
+        ),
+        columns=tuple(column.name for column in card.columns),
+        notes=tuple(notes),
+    )
+
+
+def plan_summary(plan: SearchPlan) -> PlanSummary:
+    """Return the plan in short."""
+    orders = ", ".join(f"p{order}" for order in plan.background.orders)
+    return PlanSummary(
+        sha256=plan.sha256(),
+        detectors=tuple(detector.name for detector in plan.detectors),
+        spectra=(plan.spectrum.name,),
+        working_points=plan.working_points.efficiencies,
+        background=f"dijet {orders}, order by likelihood ratio at {plan.background.alpha:g}",
+        blinding=plan.blinding,
+    )
+
+
+def task_summaries(tasks: Iterable[TaskRecord]) -> tuple[TaskSummary, ...]:
+    """Return the tasks, failed ones included."""
+    return tuple(
+        TaskSummary(
+            id=task.id,
+            role=f"{task.role}: {task.detector}",
+            status=task.status,
+            attempts=task.attempts,
+            error=task.error,
+            script_sha256=task.script_sha256,
+        )
+        for task in tasks
+    )
+
+
+def bumps_of(
+    plan: SearchPlan, outcome: ScanOutcome, significance: FinalSignificance | None
+) -> tuple[Bump, ...]:
+    """Return the largest excesses whose mass intervals do not overlap, the largest first.
+
+    Global p-values belong to the maximum of the search, so only the first bump carries them.
+
+    Args:
+        plan: the plan that was carried out.
+        outcome: its cells.
+        significance: scan p and procedure p, or None where the search ended before.
+    """
+    chosen: list[Cell] = []
+    for index in outcome.ranking:
+        cell = outcome.cells[index]
+        if cell.local_z > 0 and all(_apart(cell, other) for other in chosen):
+            chosen.append(cell)
+        if len(chosen) == MAX_BUMPS:
+            break
+    return tuple(
+        _bump(plan, outcome, cell, significance if rank == 0 else None)
+        for rank, cell in enumerate(chosen)
+    )
+
+
+def _apart(one: Cell, other: Cell) -> bool:
+    (a_low, a_high), (b_low, b_high) = one.interval_gev, other.interval_gev
+    return a_high <= b_low or b_high <= a_low
+
+
+def _bump(
+    plan: SearchPlan,
+    outcome: ScanOutcome,
+    cell: Cell,
+    significance: FinalSignificance | None,
+) -> Bump:
+    visible = None
+    if plan.luminosity_fb is not None:
+        visible = cell.n_selected / (1000 * plan.luminosity_fb)
+    return Bump(
+        result_id=cell.test_id,
+        detector=cell.detector,
+        spectrum=plan.spectrum.name,
+        working_point=WorkingPoint(efficiency=cell.efficiency, cross_section_pb=visible),
+        mass_gev=sum(cell.interval_gev) / 2,
+        interval_gev=cell.interval_gev,
+        n_observed=cell.n_observed,
+        n_expected=cell.n_expected,
+        n_signal=Measured(
+            value=cell.n_observed - cell.n_expected, error=float(cell.n_observed) ** 0.5
+        ),
+        local_p=cell.local_p,
+        local_z=cell.local_z,
+        guards=outcome.guards.get(cell.test_id, ()),
+        scan_p=significance.scan_p if significance else None,
+        procedure_p=significance.procedure_p if significance else None,
+    )
+
+
+def assemble_evidence(
+    card: DatasetCard,
+    outcome: ScanOutcome | None,
+    significance: FinalSignificance | None,
+    examples: Examples | None,
+) -> Evidence:
+    """Return what the report draws."""
+    return Evidence(
+        card=card_summary(card),
+        outcome=outcome,
+        statistic=STATISTIC,
+        observed_statistic=significance.observed if significance else None,
+        replay_statistics=significance.replayed if significance else (),
+        calibration=tuple(_calibration(significance)) if significance else (),
+        examples=examples,
+    )
+
+
+def _calibration(significance: FinalSignificance) -> list[str]:
+    lines: list[str] = []
+    null = significance.null
+    if null is not None:
+        low, high = null.masked_gev
+        closure = null.closure
+        lines += [
+            f"The null generator was fitted to these data with {low:.0f} to {high:.0f} GeV masked: "
+            f"a p{null.order} spectrum of {null.expected_events:.0f} events (goodness of fit "
+            f"p = {null.fit_p:.2g}) and the density of the features at each mass.",
+            f"A classifier tells its events from real ones with an area under the curve of "
+            f"{closure.auc:.3f} ± {closure.auc_error:.3f} (0.5 is perfect), "
+            f"{closure.auc_top:.3f} ± {closure.auc_top_error:.3f} among the rarest 1%.",
+        ]
+    calibration = significance.calibration
+    if calibration.n_replays:
+        lines.append(
+            "Each excess is measured from the median of the excess that "
+            f"{calibration.n_replays} null replays, with the detector trained anew, show at the "
+            "same cut, in units of its width there."
+        )
+    else:
+        lines.append(
+            "Scores held fixed: too few replays were run to know how the detector's own training "
+            "fluctuates, so nothing is claimed."
+        )
+    return lines

@@ -1,0 +1,69 @@
+"""Example events for the report: those that pass the cut of the best bump, and typical ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from bumpscout.evidence import Examples
+
+if TYPE_CHECKING:
+    from bumpscout_sandbox.vault import Vault
+    from bumpscout_tools.scan.outcome import ScanOutcome
+    from bumpscout_tools.scan.plan import SearchPlan
+
+__all__ = ["find_examples"]
+
+MAX_SHOWN = 1000
+
+
+def find_examples(
+    plan: SearchPlan, outcome: ScanOutcome, vault: Vault, seed: int, cache: Path
+) -> Examples | None:
+    """Return events of the best bump's signal window, from the scores that the gate has kept.
+
+    Args:
+        plan: the final plan.
+        outcome: its scan.
+        vault: the opened file.
+        seed: seed of the search.
+        cache: folder in which the gate keeps accepted scripts and scores.
+
+    Returns:
+        Up to a thousand events of each kind, or None where no bump or no scores are at hand.
+    """
+    from bumpscout_sandbox.store import ScoreStore, content_key
+    from bumpscout_tools.scan.execute import prepare
+
+    best = outcome.best()
+    if best is None:
+        return None
+    index = best.detector_index
+    prepared = prepare(plan, vault.view(), np.random.default_rng(seed))
+    view, task = prepared.view, prepared.tasks[index]
+    store = ScoreStore(cache)
+    script = store.accepted(plan.detectors[index])
+    if script is None:
+        return None
+    scores = store.load_scores(content_key(script, view, task), len(view), task.windows_gev)
+    if scores is None:
+        return None
+    window = task.windows_gev.index(best.window_gev)
+    order = np.argsort(-scores[:, window], kind="stable")
+    selected = np.zeros(len(view), dtype=np.bool_)
+    selected[order[: best.n_selected]] = True
+    low, high = best.window_gev
+    inside = (view.mass >= low) & (view.mass < high)
+    return Examples(
+        names=view.feature_names,
+        typical=_rows(view.features[inside & ~selected]),
+        anomalous=_rows(view.features[inside & selected]),
+    )
+
+
+def _rows(features: npt.NDArray[np.float64]) -> tuple[tuple[float, ...], ...]:
+    rounded = [[float(f"{value:.5g}") for value in row] for row in features[:MAX_SHOWN]]
+    return tuple(tuple(row) for row in rounded)

@@ -1,0 +1,138 @@
+"""The figures of a report, drawn from the evidence in a light and a dark palette."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from markupsafe import Markup
+
+from bumpscout.evidence import Evidence
+from bumpscout.files import write_atomic
+from bumpscout_tools.errors import ConfigurationError
+from bumpscout_tools.plots import (
+    Theme,
+    features_figure,
+    figure_bytes,
+    heatmap_figure,
+    inclusive_figure,
+    replay_figure,
+    spectrum_figure,
+)
+from bumpscout_tools.scan.outcome import CellSpectrum, ScanOutcome
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Drawn", "draw_figures", "write_figures"]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One figure: SVG in two palettes, PNG in the light one, and what it shows in words."""
+
+    name: str
+    alt: str
+    light: bytes
+    dark: bytes
+    png: bytes
+
+    def uri(self, theme: Theme) -> Markup:
+        """Return the SVG of a palette as a ``data:`` address."""
+        content = base64.b64encode(self.light if theme == "light" else self.dark)
+        return Markup(f"data:image/svg+xml;base64,{content.decode('ascii')}")
+
+
+def draw_figures(evidence: Evidence) -> dict[str, Drawn]:
+    """Draw every figure that the evidence allows, by name."""
+    drawn: dict[str, Drawn] = {}
+    for name, alt, draw in _planned(evidence):
+        light = draw("light")
+        drawn[name] = Drawn(
+            name=name,
+            alt=alt,
+            light=figure_bytes(light),
+            dark=figure_bytes(draw("dark")),
+            png=figure_bytes(light, "png"),
+        )
+    return drawn
+
+
+def write_figures(folder: Path, figures: dict[str, Drawn]) -> None:
+    """Write ``figures/NAME.svg`` and ``figures/NAME.png``.
+
+    Raises:
+        ConfigurationError: if the folder cannot be written, or is a link to elsewhere.
+    """
+    target = folder / "figures"
+    if target.is_symlink() or (target.exists() and not target.is_dir()):
+        raise ConfigurationError(f"{target} is no folder of ours; remove it and try again.")
+    try:
+        target.mkdir(exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"Cannot write {target}: {error.strerror}.") from error
+    for figure in figures.values():
+        write_atomic(target / f"{figure.name}.svg", figure.light)
+        write_atomic(target / f"{figure.name}.png", figure.png)
+
+
+def _planned(evidence: Evidence) -> Iterator[tuple[str, str, Callable[[Theme], Figure]]]:
+    outcome = evidence.outcome
+    if outcome is not None:
+        yield from _scan_figures(outcome)
+    observed = evidence.observed_statistic
+    if evidence.replay_statistics and observed is not None:
+        values = [np.inf if value is None else value for value in evidence.replay_statistics]
+        k = sum(value >= observed for value in values)
+        yield (
+            "replays",
+            f"Histogram of the statistic of {len(values)} null replays with the observed value "
+            f"{observed:.2f} marked; {k} reached it.",
+            lambda theme: replay_figure(values, observed, label=evidence.statistic, theme=theme),
+        )
+    examples = evidence.examples
+    if examples is not None and examples.typical and examples.anomalous and examples.names:
+        typical = np.asarray(examples.typical, dtype=np.float64)
+        anomalous = np.asarray(examples.anomalous, dtype=np.float64)
+        yield (
+            "features",
+            f"Distributions of {len(examples.names)} features: {len(anomalous)} most anomalous "
+            f"events over {len(typical)} typical ones.",
+            lambda theme: features_figure(examples.names, typical, anomalous, theme=theme),
+        )
+
+
+def _scan_figures(
+    outcome: ScanOutcome,
+) -> Iterator[tuple[str, str, Callable[[Theme], Figure]]]:
+    best = outcome.best()
+    spectrum = _spectrum_of(outcome, best.test_id) if best else None
+    if best is not None and spectrum is not None:
+        yield (
+            "spectrum",
+            f"Dijet mass spectrum of the {100 * best.efficiency:.3g}% most anomalous events with "
+            f"the background fit; the largest excess lies at {best.interval_gev[0]:.0f} to "
+            f"{best.interval_gev[1]:.0f} GeV.",
+            lambda theme: spectrum_figure(best, spectrum, theme=theme),
+        )
+    window = best.window_gev if best else None
+    yield (
+        "inclusive",
+        f"Dijet mass spectrum of all {outcome.n_events} events with the background fit.",
+        lambda theme: inclusive_figure(outcome.inclusive, window_gev=window, theme=theme),
+    )
+    if outcome.cells:
+        yield (
+            "heatmap",
+            f"Local significance of {len(outcome.cells)} tests over signal window and working "
+            "point.",
+            lambda theme: heatmap_figure(outcome, theme=theme),
+        )
+
+
+def _spectrum_of(outcome: ScanOutcome, test_id: str) -> CellSpectrum | None:
+    return next((item for item in outcome.spectra if item.test_id == test_id), None)

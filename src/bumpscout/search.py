@@ -1,0 +1,315 @@
+"""Carries out one search: vault, gate, agents and executor are put together here."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from bumpscout.cluster import local_executor, uninterrupted, usable_cpus
+from bumpscout.console import Progress, check_interrupt
+from bumpscout.folder import Options, RunFolder
+from bumpscout.rerun import write_rerun
+from bumpscout.session import Session
+from bumpscout.verify import LEDGER_FILE
+from bumpscout.words import format_p, mass_tev, printable, reached, z_value
+from bumpscout_agents.options import PlanOptions
+from bumpscout_tools.errors import BumpscoutError, ConfigurationError, InputDataError
+from bumpscout_tools.scan.plan import SearchPlan
+
+if TYPE_CHECKING:
+    from bumpscout.result import Result
+    from bumpscout_sandbox.gate import Gate
+    from bumpscout_sandbox.vault import Vault
+
+__all__ = ["SearchOptions", "dry_run", "resume_search", "run_search", "summary"]
+
+
+class SearchOptions(PlanOptions):
+    """What the command line fixes about the plan; planners are not told of `toys`."""
+
+    toys: int | None = Field(default=None, ge=100, le=10_000_000, exclude=True)
+
+    def apply(self, plan: SearchPlan) -> SearchPlan:
+        """Return the plan with the options in it."""
+        changed = super().apply(plan)
+        return changed if self.toys is None else changed.model_copy(update={"toys": self.toys})
+
+    @classmethod
+    def of(cls, options: Options) -> SearchOptions:
+        """Pick the options that belong to the plan."""
+        return cls(
+            replays=options.replays,
+            luminosity_fb=options.luminosity_fb,
+            sqrt_s_gev=options.sqrt_s_gev,
+            blinding=options.blinding,
+            toys=options.toys,
+        )
+
+
+def run_search(
+    request: str, data: Path, out: Path, options: Options, *, as_json: bool = False
+) -> str:
+    """Carry out a search and return what is printed at its end.
+
+    Args:
+        request: what to look for, in English.
+        data: file of events.
+        out: new or empty folder.
+        options: what the command line decided.
+        as_json: return the content of ``result.json`` instead of the summary.
+
+    Raises:
+        ConfigurationError: if the folder or an option cannot be used.
+        InputDataError: if the data cannot be searched.
+        SandboxError: if there is no sandbox.
+        AgentError: if no task succeeded, or the plan waits for approval.
+    """
+    _check_inputs(data, options)
+    return _finish(RunFolder.create(out, request, data, options), data, as_json)
+
+
+def resume_search(folder: Path, data: Path | None, *, as_json: bool = False) -> str:
+    """Go on with an interrupted search, or one whose plan was approved, and return what is printed.
+
+    Args:
+        folder: run folder; its request, options and seed are used.
+        data: the same file of events, where it has moved.
+        as_json: return the content of ``result.json`` instead of the summary.
+
+    Raises:
+        ConfigurationError: if the folder holds no unfinished run.
+        InputDataError: if the data are missing, or not those that the search began with.
+        BumpscoutError: as `run_search`.
+    """
+    opened = RunFolder.reopen(folder)
+    path = data or Path(opened.record.data)
+    _check_inputs(path, opened.record.options)
+    return _finish(opened, path, as_json)
+
+
+def _finish(folder: RunFolder, data: Path, as_json: bool) -> str:
+    session = Session(folder)
+    progress = Progress()
+    try:
+        result = _carry_out(session, data, progress)
+    except BaseException as error:
+        progress.close()
+        with uninterrupted():
+            _write_end(session, error)
+        raise
+    progress.close()
+    return result.model_dump_json(indent=2) if as_json else summary(result, session.folder.path)
+
+
+def _check_inputs(data: Path, options: Options) -> None:
+    if not data.exists():
+        raise InputDataError(
+            f"There is no file {printable(str(data), 300)}; check the path given to --data."
+        )
+    if options.blinding != "open":
+        raise ConfigurationError(
+            "--blinding staged is not available in this version; only open is. Use open for "
+            "simulation and known benchmarks, and keep other data out of this version."
+        )
+
+
+def _carry_out(session: Session, data: Path, progress: Progress) -> Result:
+    from bumpscout_sandbox.bwrap import BubblewrapProvider
+    from bumpscout_sandbox.gate import Gate
+    from bumpscout_sandbox.ledger import Ledger
+    from bumpscout_sandbox.limits import Limits
+
+    folder, options = session.folder.path, session.folder.record.options
+    workers = options.workers or usable_cpus()
+    deadline = _deadline(options)
+    write_rerun(folder)
+    progress("data", f"reading {data.name}")
+    session.vault = _open_vault(data, options)
+    _check_same_data(session)
+    provider = BubblewrapProvider()
+    session.provider = provider.name
+    cancel = threading.Event()
+    with contextlib.ExitStack() as stack:
+        stack.callback(cancel.set)
+        session.ledger = stack.enter_context(Ledger(folder / LEDGER_FILE))
+        progress("workers", f"starting {workers} processes")
+        executor = stack.enter_context(local_executor(workers))
+        limits = Limits.for_machine()
+        gate = Gate(
+            session.vault,
+            provider,
+            session.ledger,
+            folder,
+            seed=options.seed,
+            limits=limits.model_copy(update={"cpus": min(workers, limits.cpus)}),
+            executor=executor,
+            parallel=workers + 1,
+            cancel=cancel,
+        )
+        _run_graph(session, gate, progress, deadline)
+        progress("report", "drawing figures")
+        _find_examples(session)
+        check_interrupt()
+        stopped = session.record is None or session.record.status != "complete"
+        return session.finish("stopped" if stopped else "complete")
+
+
+def _run_graph(
+    session: Session, gate: Gate, progress: Progress, out_of_time: Callable[[], bool]
+) -> None:
+    from bumpscout_agents import graph
+    from bumpscout_agents.offline import OfflineModel
+    from bumpscout_agents.services import Services
+    from bumpscout_agents.trace import Trace
+
+    record, path = session.folder.record, session.folder.path
+    logging.getLogger("langgraph").setLevel(logging.ERROR)
+    services = Services(
+        gate=gate,
+        model=OfflineModel(),
+        trace=Trace(path / "trace.jsonl"),
+        run_dir=path,
+        progress=progress,
+        options=SearchOptions.of(record.options),
+        approve=record.options.approve,
+        out_of_time=out_of_time,
+        ask=_ask if sys.stdin.isatty() and sys.stderr.isatty() else None,
+    )
+    if graph.read_search(path) is None:
+        session.record = graph.run_search(services, record.request)
+    else:
+        session.record = graph.resume_search(services)
+
+
+def _find_examples(session: Session) -> None:
+    from bumpscout.examples import find_examples
+
+    record = session.record
+    if record is None or record.final is None or record.frozen is None or session.vault is None:
+        return
+    session.examples = find_examples(
+        record.frozen.plan,
+        record.final.outcome,
+        session.vault,
+        session.folder.record.options.seed,
+        session.folder.path / "cache",
+    )
+
+
+def _open_vault(data: Path, options: Options) -> Vault:
+    from bumpscout_sandbox.vault import Vault
+
+    try:
+        return Vault.open(data, seed=options.seed, blinding=options.blinding)
+    except InputDataError as error:
+        if data.name in str(error):
+            raise
+        raise InputDataError(f"{printable(data.name, 100)}: {error}") from error
+
+
+def _check_same_data(session: Session) -> None:
+    """Refuse to go on with another file than the one that the search began with."""
+    from bumpscout.files import read_model
+    from bumpscout_sandbox.card import DatasetCard
+
+    path = session.folder.path / "card.json"
+    if session.vault is None or not path.exists():
+        return
+    known, found = read_model(path, DatasetCard), session.vault.card()
+    if known.sha256 != found.sha256:
+        raise InputDataError(
+            f"{found.name} is not the file that this search began with (SHA-256 {known.sha256}); "
+            "give the original with --data."
+        )
+
+
+def _write_end(session: Session, error: BaseException) -> None:
+    from bumpscout_agents.errors import WaitingForApproval
+    from bumpscout_agents.graph import read_search
+
+    with contextlib.suppress(BumpscoutError):
+        session.record = read_search(session.folder.path)
+    interrupted = isinstance(error, KeyboardInterrupt)
+    reason = "Interrupted." if interrupted else str(error) or type(error).__name__
+    stopped = interrupted or isinstance(error, WaitingForApproval)
+    with contextlib.suppress(BumpscoutError):
+        session.finish("stopped" if stopped else "failed", reason)
+
+
+def _deadline(options: Options) -> Callable[[], bool]:
+    if options.max_minutes is None:
+        return lambda: False
+    end = time.monotonic() + 60 * options.max_minutes
+    return lambda: time.monotonic() >= end
+
+
+def _ask(question: str) -> bool:
+    import click
+
+    return click.confirm(printable(question), default=False, err=True)
+
+
+def summary(result: Result, folder: Path) -> str:
+    """Return the end of a search for a terminal: verdict, bump, significances, report."""
+    lines = [printable(result.headline), ""]
+    if result.bumps:
+        bump = result.bumps[0]
+        low, high = bump.interval_gev
+        lines += [
+            f"  bump         {mass_tev(bump.mass_gev)} ({low:.0f} to {high:.0f} GeV), "
+            f"{100 * bump.working_point.efficiency:.3g}% most anomalous events",
+            f"  events       {bump.n_observed} where {bump.n_expected:.1f} are expected",
+            f"  local z      {bump.local_z:.1f} (p = {format_p(bump.local_p)}), this place alone",
+        ]
+        if bump.scan_p is not None:
+            lines.append(
+                f"  scan p       {format_p(bump.scan_p.value)} ({z_value(bump.scan_p.value):.1f} "
+                "sigma), over all masses and cuts"
+            )
+        if bump.procedure_p is not None:
+            lines.append(f"  procedure p  {format_p(bump.procedure_p.value)}; {reached(bump)}")
+    lines += [printable(f"  not understood: {line}") for line in result.not_understood]
+    report, here = folder / "report.html", Path.cwd()
+    shown = report.relative_to(here) if report.is_relative_to(here) else report
+    lines.append(f"  report       {shown}")
+    return "\n".join(lines)
+
+
+def dry_run(request: str, data: Path, options: Options, *, as_json: bool = False) -> str:
+    """Return what a search would do: what was understood, and the plan; no script runs.
+
+    Raises:
+        ConfigurationError: if an option cannot be used.
+        InputDataError: if the data cannot be searched.
+    """
+    import json
+
+    from bumpscout_agents.nodes.planning import card_facts
+    from bumpscout_agents.offline.planner import plan_request
+
+    _check_inputs(data, options)
+    card = _open_vault(data, options).card()
+    chosen = SearchOptions.of(options)
+    reply = plan_request(request, card_facts(card), chosen.model_dump(mode="json"))
+    plan = chosen.apply(reply.plan)
+    if as_json:
+        content = {
+            "understood": list(reply.understood),
+            "not_understood": list(reply.not_understood),
+            "dataset": card.model_dump(mode="json"),
+            "plan": plan.model_dump(mode="json"),
+            "plan_sha256": plan.sha256(),
+        }
+        return json.dumps(content, indent=2)
+    lines = [f"understood: {line}" for line in reply.understood]
+    lines += [f"not understood: {line}" for line in reply.not_understood]
+    lines += [f"data: {card.n_usable} of {card.n_events} events of {card.name} can be searched", ""]
+    return printable("\n".join(lines), 20_000) + "\n" + plan.model_dump_json(indent=2)

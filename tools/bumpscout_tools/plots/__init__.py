@@ -1,0 +1,27 @@
+"""Figures of a search, from plain records; nothing here touches global matplotlib state.
+
+What to use when:
+
+- `spectrum_figure`: the mass spectrum of one cell with its fit, window and pulls;
+- `inclusive_figure`: the mass spectrum of all events, before any cut;
+- `heatmap_figure`: local significance over mass and working point;
+- `replay_figure`: the null replays against the observed statistic;
+- `features_figure`: the most anomalous events against typical ones;
+- `figure_bytes`: any of them as SVG or PNG, the same bytes for the same data.
+"""
+
+from bumpscout_tools.plots.features import features_figure
+from bumpscout_tools.plots.heatmap import heatmap_figure
+from bumpscout_tools.plots.replays import replay_figure
+from bumpscout_tools.plots.spectrum import inclusive_figure, spectrum_figure
+from bumpscout_tools.plots.style import Theme, figure_bytes
+
+__all__ = [
+    "Theme",
+    "features_figure",
+    "figure_bytes",
+    "heatmap_figure",
+    "inclusive_figure",
+    "replay_figure",
+    "spectrum_figure",
+]
