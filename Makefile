@@ -8,6 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 KEY := $(shell cat pyproject.toml constraints.txt scripts/system-packages | sha256sum | cut -c1-16)
 READY := $(VENV)/.ready-$(KEY)
+SIMULATION := $(VENV)/.simulation-$(KEY)
 WHEEL_VENV := .make/wheel-venv
 REQUEST := Search for a new narrow dijet resonance in this sample
 SAMPLE := src/bumpscout/samples/dijet_demo.h5
@@ -30,6 +31,13 @@ $(READY): pyproject.toml constraints.txt scripts/system-packages
 	@rm -f $(VENV)/.ready-*
 	@touch $@
 
+$(SIMULATION): $(READY)
+	@echo "setup: installing the simulation (Pythia 8, FastJet; GPL), which only its tests need"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  --constraint constraints.txt --editable '.[sim]'
+	@rm -f $(VENV)/.simulation-*
+	@touch $@
+
 demo: $(READY)  ## search the bundled sample; ends with the bump and the path of the report
 	@out=demo-run; \
 	  if [ -e "$$out" ]; then out=demo-run-$$(date +%Y%m%d-%H%M%S); fi; \
@@ -44,7 +52,7 @@ lint: $(READY)
 types: $(READY)
 	@$(BIN)/mypy
 
-pytest: $(READY)
+pytest: $(SIMULATION)
 	@$(BIN)/pytest
 
 wheel-test: $(READY)  ## build the wheel, install it on its own, and try the program from there

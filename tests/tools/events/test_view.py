@@ -116,3 +116,13 @@ def test_a_torn_parquet_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "torn.parquet").write_bytes(content[: len(content) // 2])
     with pytest.raises(InputDataError, match="torn"):
         View.read(tmp_path / "torn.parquet")
+
+
+def test_rekeyed_identifiers_mean_nothing_elsewhere_but_copies_still_share_one() -> None:
+    ids = np.array([5, 7, 5, 9], dtype=np.uint64)
+    view = View(ids, np.full(4, 3000.0), np.zeros((4, 1)), ("a",))
+    first, again, other = (view.rekeyed(text).event_id for text in ("one", "one", "other"))
+    np.testing.assert_array_equal(first, again)
+    assert first[0] == first[2]
+    assert len(set(first.tolist())) == 3
+    assert not set(first.tolist()) & (set(ids.tolist()) | set(other.tolist()))

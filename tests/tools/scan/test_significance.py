@@ -44,7 +44,7 @@ class ToyNull:
 def finish(monkeypatch: pytest.MonkeyPatch, make_view):
     """Scan a view and compute its significance with the toy null."""
 
-    def null(_plan, _prepared, masked, _seed) -> ToyNull:
+    def null(_plan, _prepared, masked, _seed, _progress) -> ToyNull:
         return ToyNull(make_view, masked)
 
     monkeypatch.setattr(significance, "fit_null", null)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from bumpscout_tools.detectors.density import Closure
 from bumpscout_tools.detectors.guards import GuardReport
 from bumpscout_tools.scan.calibration import NullCells
 from bumpscout_tools.scan.execute import execute
 from bumpscout_tools.scan.outcome import ProcedureP, ScanOutcome, ScanP
 from bumpscout_tools.scan.serial import SerialExecutor
-from bumpscout_tools.scan.significance import FinalSignificance
+from bumpscout_tools.scan.significance import FinalSignificance, NullSummary
 from bumpscout_tools.scan.verdict import decide
 
 THREE_SIGMA = 1.3498980316e-3
@@ -147,3 +148,38 @@ def test_the_claim_is_carried(make_plan, outcome, claim) -> None:
     plan = make_plan()
     verdict = decide(plan, outcome, significance(plan, SMALL, 0.005), claim=claim)
     assert verdict.claim == claim
+
+
+def null_summary(auc: float = 0.5, auc_top: float = 0.5, fit_p: float = 0.5) -> NullSummary:
+    closure = Closure(
+        auc=auc,
+        auc_error=0.002,
+        auc_top=auc_top,
+        auc_top_error=0.02,
+        top_share=0.5,
+        top_share_error=0.02,
+        score_share=0.5,
+        events=40_000,
+    )
+    return NullSummary(
+        masked_gev=(3000.0, 4000.0), order=3, fit_p=fit_p, expected_events=4e4, closure=closure
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"null": null_summary()}, "excess"),
+        ({"null": null_summary(auc=0.52)}, "excess"),
+        ({"null": null_summary(auc=0.6)}, "undecided"),
+        ({"null": null_summary(auc_top=0.7)}, "undecided"),
+        ({"null": null_summary(fit_p=1e-5)}, "undecided"),
+        ({"failure": "no null generator could be made"}, "undecided"),
+    ],
+)
+def test_a_null_generator_that_does_not_close_claims_nothing(
+    make_plan, outcome, changes: dict[str, object], expected: str
+) -> None:
+    plan = make_plan()
+    found = significance(plan, SMALL, 0.005).model_copy(update=changes)
+    assert decide(plan, outcome, found).verdict == expected

@@ -8,6 +8,7 @@ the data occurs in a pseudo-experiment, so nothing is repeated.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,7 +61,11 @@ class NullModel:
 
 
 def fit_null(
-    plan: SearchPlan, prepared: Prepared, masked_window_gev: tuple[float, float], seed: int
+    plan: SearchPlan,
+    prepared: Prepared,
+    masked_window_gev: tuple[float, float],
+    seed: int,
+    progress: Callable[[int, int], None] | None = None,
 ) -> NullModel:
     """Fit the null generator of one data set.
 
@@ -68,7 +73,8 @@ def fit_null(
         plan: the search plan.
         prepared: layout and restricted view of the data.
         masked_window_gev: hottest signal window; it is masked with half its width on either side.
-        seed: seed of the density fit.
+        seed: seed of the density fit, which runs in one thread so that it alone decides the fit.
+        progress: called with (epochs done, epochs at most).
 
     Raises:
         FitError: if the spectrum cannot be fitted.
@@ -92,7 +98,9 @@ def fit_null(
     pieces = 0.5 * (shape[1:] + shape[:-1]) * np.diff(grid)
     cumulative = np.concatenate([[0.0], np.cumsum(pieces)])
     learned = (view.mass < low) | (view.mass >= high)
-    density = ConditionalDensity.fit(view.features[learned], view.mass[learned], seed=seed)
+    density = ConditionalDensity.fit(
+        view.features[learned], view.mass[learned], seed=seed, threads=1, progress=progress
+    )
     return NullModel(
         expected=float(selection.fit.expected.sum()),
         masses=grid,

@@ -21,7 +21,7 @@ from bumpscout_tools.scan.plan import SearchPlan
 from bumpscout_tools.scan.replay import Excess, Replay, ReplayStore, excesses, run_replays
 from bumpscout_tools.scan.scan_p import Progress, scan_p_value, sequential_p
 
-__all__ = ["FinalSignificance", "Progress", "final_significance"]
+__all__ = ["FinalSignificance", "NullSummary", "final_significance"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -102,9 +102,14 @@ def final_significance(
     replays: list[Replay] = []
     summary = failure = null = None
     if plan.replays.n:
-        progress("null", "fitting the null generator", None, None)
         try:
-            null = fit_null(plan, prepared, best.window_gev, seed)
+            null = fit_null(
+                plan,
+                prepared,
+                best.window_gev,
+                seed,
+                lambda done, total: progress("null", "fitting the null generator", done, total),
+            )
         except (DetectorError, FitError) as error:
             failure = f"no null generator could be made: {error}"
     if null is not None:
