@@ -24,6 +24,7 @@ from bumpscout_sandbox.gate import Gate
 from bumpscout_sandbox.ledger import Ledger
 from bumpscout_sandbox.limits import Limits
 from bumpscout_sandbox.vault import Vault
+from bumpscout_tools.simulation import LAYOUT_COLUMNS, read_features_h5, write_features_h5
 
 SAMPLE = Path(__file__).parents[2] / "src/bumpscout/samples/dijet_demo.h5"
 HEAD = """\
@@ -78,18 +79,27 @@ def wall() -> BubblewrapProvider:
 Search = Callable[[str, int], SearchRecord]
 
 
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A third of the bundled sample: enough for a few windows, and quick."""
+    path = tmp_path_factory.mktemp("data") / "third.h5"
+    table = read_features_h5(SAMPLE)[::3]
+    write_features_h5(path, {name: table[name] for name in LAYOUT_COLUMNS})
+    return path
+
+
 @pytest.fixture
-def search(wall: BubblewrapProvider, tmp_path: Path) -> Search:
+def search(wall: BubblewrapProvider, data: Path, tmp_path: Path) -> Search:
     def run(script: str, replays: int) -> SearchRecord:
         workers = ProcessPoolExecutor(2, mp_context=get_context("spawn"))
         with Ledger(tmp_path / "ledger.jsonl") as ledger, workers as executor:
             gate = Gate(
-                Vault.open(SAMPLE, seed=3),
+                Vault.open(data, seed=3),
                 wall,
                 ledger,
                 tmp_path,
                 seed=3,
-                limits=Limits.for_machine().model_copy(update={"wall_s": 20.0}),
+                limits=Limits.for_machine().model_copy(update={"wall_s": 10.0}),
                 executor=executor,
                 parallel=2,
                 cancel=threading.Event(),

@@ -52,6 +52,10 @@ class Layout:
         """The background family on these bins."""
         return DijetBasis(self.edges, self.sqrt_s_gev, self.max_order)
 
+    def __getstate__(self) -> dict[str, object]:
+        """Leave the basis out of pickles: it is made again where it is used."""
+        return {name: value for name, value in self.__dict__.items() if name != "basis"}
+
     @property
     def windows_gev(self) -> tuple[tuple[float, float], ...]:
         """Edges of the signal windows in GeV."""
