@@ -1,4 +1,4 @@
-"""Poisson maximum-likelihood fits of the dijet family, one spectrum or many at once."""
+"""Poisson maximum-likelihood fits of log-linear backgrounds, one spectrum or many at once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bumpscout_tools.background import _kernels
-from bumpscout_tools.background.dijet import DijetBasis
+from bumpscout_tools.background.basis import LogLinearBasis
 from bumpscout_tools.errors import FitError, InputDataError
 
 __all__ = ["FIT_STATUS", "BatchFit", "Fit", "FitStatus", "fit", "fit_batch"]
@@ -84,13 +84,13 @@ def fitted_bins(mask: ArrayLike | None, n_bins: int, order: int) -> IntArray:
         used = np.flatnonzero(~hidden)
     if used.size < order + 1:
         raise FitError(
-            f"{used.size} unmasked bins cannot hold a dijet function of order {order}: at least "
+            f"{used.size} unmasked bins cannot hold a function of order {order}: at least "
             f"{order + 1} are needed; mask fewer bins or lower the order."
         )
     return used.astype(np.int64)
 
 
-def checked_counts(counts: ArrayLike, basis: DijetBasis, orders: tuple[int, ...]) -> FloatArray:
+def checked_counts(counts: ArrayLike, basis: LogLinearBasis, orders: tuple[int, ...]) -> FloatArray:
     """Return counts as a (t, b) array of float64, after checking them against the basis."""
     n = np.require(counts, np.float64, ["C", "W"])
     if n.ndim != 2 or n.shape[1] != basis.n_bins:
@@ -127,7 +127,7 @@ class Outputs:
 
 def run_kernel(
     n: FloatArray,
-    basis: DijetBasis,
+    basis: LogLinearBasis,
     orders: tuple[int, ...],
     needed: FloatArray,
     mask: ArrayLike | None,
@@ -166,9 +166,9 @@ def run_kernel(
 
 
 def fit_batch(
-    counts: ArrayLike, basis: DijetBasis, order: int, mask: ArrayLike | None = None
+    counts: ArrayLike, basis: LogLinearBasis, order: int, mask: ArrayLike | None = None
 ) -> BatchFit:
-    """Fit the dijet family of one order to many spectra by Poisson maximum likelihood.
+    """Fit one order of a family to many spectra by Poisson maximum likelihood.
 
     Fisher scoring with step-halving on exact bin integrals; the deviance 2 sum(n ln(n / mu) -
     (n - mu)) of the result lies within 1e-6 of its minimum.
@@ -198,8 +198,8 @@ def fit_batch(
     )
 
 
-def fit(counts: ArrayLike, basis: DijetBasis, order: int, mask: ArrayLike | None = None) -> Fit:
-    """Fit the dijet family of one order to one spectrum; counts (b,), the rest as `fit_batch`."""
+def fit(counts: ArrayLike, basis: LogLinearBasis, order: int, mask: ArrayLike | None = None) -> Fit:
+    """Fit one order of a family to one spectrum; counts (b,), the rest as `fit_batch`."""
     many = fit_batch(np.atleast_2d(np.asarray(counts)), basis, order, mask)
     return assemble(
         basis, many.coefficients[0], float(many.deviance[0]), many.ndf, int(many.status[0])
@@ -207,7 +207,7 @@ def fit(counts: ArrayLike, basis: DijetBasis, order: int, mask: ArrayLike | None
 
 
 def assemble(
-    basis: DijetBasis, coefficients: FloatArray, deviance: float, ndf: int, status: int
+    basis: LogLinearBasis, coefficients: FloatArray, deviance: float, ndf: int, status: int
 ) -> Fit:
     """Return a fit from what the kernels give for one spectrum; `coefficients` (order,)."""
     order = coefficients.size

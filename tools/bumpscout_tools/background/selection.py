@@ -1,4 +1,4 @@
-"""The order of the dijet family, chosen by likelihood ratio; and whether to believe the fit.
+"""The order of a family of backgrounds, chosen by likelihood ratio; and whether to believe the fit.
 
 The rule, the same for one spectrum and for many: the lowest order is held first. Each larger order,
 in rising order, is compared to the one held: under the held order the fall of the deviance follows
@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 from bumpscout_tools.background import _kernels
-from bumpscout_tools.background.dijet import DijetBasis
+from bumpscout_tools.background.basis import LogLinearBasis
 from bumpscout_tools.background.fit import Fit, assemble, checked_counts, run_kernel
 from bumpscout_tools.background.goodness import deviance_p, runs_p
 from bumpscout_tools.errors import ConfigurationError
@@ -106,7 +106,7 @@ def _needed(orders: tuple[int, ...], alpha: float) -> FloatArray:
 
 def select_order_batch(
     counts: ArrayLike,
-    basis: DijetBasis,
+    basis: LogLinearBasis,
     orders: Sequence[int] = DEFAULT_ORDERS,
     alpha: float = 0.05,
     mask: ArrayLike | None = None,
@@ -163,7 +163,7 @@ def _doubts(best: Fit, fit_p: float, runs: float, min_fit_p: float, min_runs_p: 
 
 def select_order(
     counts: ArrayLike,
-    basis: DijetBasis,
+    basis: LogLinearBasis,
     orders: Sequence[int] = DEFAULT_ORDERS,
     alpha: float = 0.05,
     mask: ArrayLike | None = None,

@@ -20,6 +20,7 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
 _LEAST_P = 1e-300
+_MOST_WINDOWS = 5000
 
 
 def fitted_figure(
@@ -80,7 +81,8 @@ def tomography_figure(
         edges_gev: (b + 1,) GeV.
         starts: (w,) first bin of each window.
         stops: (w,) end of each window, exclusive.
-        z: (w,) local significance; windows without an excess are left out.
+        z: (w,) local significance; windows without an excess are left out, and of very many all
+            but the 5000 most significant.
         note: title.
         theme: palette.
 
@@ -88,7 +90,8 @@ def tomography_figure(
         A figure of one panel.
     """
     edges = np.asarray(edges_gev) / 1000
-    shown = np.flatnonzero(z > 0)
+    shown = np.argsort(z, kind="stable")[-_MOST_WINDOWS:]
+    shown = shown[z[shown] > 0]
     p = np.maximum(ndtr(-z), _LEAST_P)
     best = int(np.argmax(z)) if z.size else -1
     with styled(theme) as colours:

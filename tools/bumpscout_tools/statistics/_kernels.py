@@ -17,7 +17,15 @@ from numpy.typing import NDArray
 
 from bumpscout_tools.statistics._jit import jit
 
-__all__ = ["hunt_batch", "log_tails_many", "z_from_log_p", "z_from_log_p_many", "z_poisson_many"]
+__all__ = [
+    "hunt_batch",
+    "hunt_windows",
+    "log_tails_many",
+    "z_deficit_many",
+    "z_from_log_p",
+    "z_from_log_p_many",
+    "z_poisson_many",
+]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -207,6 +215,25 @@ def z_from_log_p_many(log_p: FloatArray, out: FloatArray) -> None:
 
 
 @jit
+def _promising(
+    sum_n: FloatArray, sum_b: FloatArray, min_width: int, max_width: int, floor: float
+) -> tuple[int, int]:
+    """Return the interval of largest (d - b)^2 / b among some widths; (0, 0) without an excess."""
+    start, stop = 0, 0
+    top, top_b = 0.0, 1.0
+    width = min_width
+    while width <= max_width:
+        for i in range(sum_n.size - width):
+            b = max(sum_b[i + width] - sum_b[i], floor)
+            excess = sum_n[i + width] - sum_n[i] - b
+            if excess > 0.0 and excess * excess * top_b > top * b:
+                top, top_b = excess * excess, b
+                start, stop = i, i + width
+        width *= 2
+    return start, stop
+
+
+@jit
 def hunt_batch(
     observed: FloatArray,
     expected: FloatArray,
@@ -223,7 +250,7 @@ def hunt_batch(
 
     Exact pruning: Z(d)^2 <= deviance(d) <= (d - b)^2 / b for an excess, and Z(d) is at most the
     signed root of the deviance anywhere (Zubkov and Serov, arXiv:1207.3838), so most intervals
-    need neither a logarithm nor a tail.
+    need neither a logarithm nor a tail; the fewer, the better the first one is.
     """
     n_rows = observed.shape[0]
     sum_n = np.zeros(last - first + 1)
@@ -233,9 +260,12 @@ def hunt_batch(
         for i in range(last - first):
             sum_n[i + 1] = sum_n[i] + observed[t, first + i]
             sum_b[i + 1] = sum_b[i] + expected[row, first + i]
+        best_start, best_stop = _promising(sum_n, sum_b, min_width, max_width, floor)
         best = -math.inf
-        best_start = 0
-        best_stop = 0
+        if best_stop > 0:
+            b = max(sum_b[best_stop] - sum_b[best_start], floor)
+            best = _z_poisson(sum_n[best_stop] - sum_n[best_start], b)
+        ahead = best_stop > 0
         for width in range(min_width, max_width + 1):
             for i in range(last - first - width + 1):
                 d = sum_n[i + width] - sum_n[i]
@@ -253,10 +283,117 @@ def hunt_batch(
                 ):
                     continue
                 value = _z_poisson(d, b)
-                if value > best:
+                # The promising one was taken out of turn: what comes before it wins a tie.
+                before = width < best_stop - best_start or (
+                    width == best_stop - best_start and i < best_start
+                )
+                if value > best or (ahead and before and value == best):
                     best = value
-                    best_start = first + i
-                    best_stop = first + i + width
+                    best_start = i
+                    best_stop = i + width
+                    ahead = False
         z[t] = best
-        start[t] = best_start
-        stop[t] = best_stop
+        start[t] = first + best_start
+        stop[t] = first + best_stop
+
+
+@jit
+def _z_deficit(n: float, b: float) -> float:
+    """Return the signed z of P(N <= n | b), which is positive for deficits."""
+    if n + 1.0 <= b:
+        return z_from_log_p(_log_below(n + 1.0, b))
+    return -z_from_log_p(_log_upper(n + 1.0, b))
+
+
+@jit
+def z_deficit_many(n: FloatArray, b: FloatArray, out: FloatArray) -> None:
+    """Fill `out` with the signed z of P(N <= n | b) of each pair, b > 0."""
+    for i in range(n.size):
+        out[i] = _z_deficit(n[i], b[i])
+
+
+@jit
+def _off(n: float, b: float) -> float:
+    """Return by how many standard deviations a side band is off, either way."""
+    return _z_poisson(n, b) if n >= b else _z_deficit(n, b)
+
+
+@jit
+def _promising_window(
+    sum_n: FloatArray, sum_b: FloatArray, starts: IntArray, stops: IntArray, deficits: bool
+) -> int:
+    """Return the window that deviates most among about 500 of them, -1 where none does."""
+    index = -1
+    top, top_b = 0.0, 1.0
+    for w in range(0, starts.size, max(starts.size // 500, 1)):
+        d = sum_n[stops[w]] - sum_n[starts[w]]
+        b = sum_b[stops[w]] - sum_b[starts[w]]
+        gap = b - d if deficits else d - b
+        if gap > 0.0 and gap * gap * top_b > top * b:
+            top, top_b = gap * gap, b
+            index = w
+    return index
+
+
+@jit
+def hunt_windows(
+    observed: FloatArray,
+    expected: FloatArray,
+    starts: IntArray,
+    stops: IntArray,
+    deficits: bool,
+    side_limit: float,
+    floor: float,
+    z: FloatArray,
+    best_index: IntArray,
+) -> None:
+    """Find the most significant of any set of windows in each row of (t, b); the first in ties.
+
+    `side_limit` > 0 passes over windows beside which a side band of half their width lies this many
+    standard deviations off. Exact pruning as in `hunt_batch`; for a deficit the deviance is at most
+    (d - b)^2 / d. Without a window left, z is minus infinity and the index -1.
+    """
+    n_bins = observed.shape[1]
+    sum_n = np.zeros(n_bins + 1)
+    sum_b = np.zeros(n_bins + 1)
+    for t in range(observed.shape[0]):
+        row = t if expected.shape[0] > 1 else 0
+        for i in range(n_bins):
+            sum_n[i + 1] = sum_n[i] + observed[t, i]
+            sum_b[i + 1] = sum_b[i] + expected[row, i]
+        best = -math.inf
+        index = -1
+        if side_limit <= 0.0:
+            index = _promising_window(sum_n, sum_b, starts, stops, deficits)
+            if index >= 0:
+                d = sum_n[stops[index]] - sum_n[starts[index]]
+                b = max(sum_b[stops[index]] - sum_b[starts[index]], floor)
+                best = _z_deficit(d, b) if deficits else _z_poisson(d, b)
+        for w in range(starts.size):
+            low, high = starts[w], stops[w]
+            d, b = sum_n[high] - sum_n[low], max(sum_b[high] - sum_b[low], floor)
+            gap = b - d if deficits else d - b
+            if best > 0.0:
+                if gap <= 0.0:
+                    continue
+                square = best * best
+                if gap * gap <= square * (d if deficits else b):
+                    continue
+                if 2.0 * _half_deviance(d, b) <= square:
+                    continue
+            value = _z_deficit(d, b) if deficits else _z_poisson(d, b)
+            if value < best or (value == best and w >= index):
+                continue
+            if side_limit > 0.0:
+                half = max((high - low) // 2, 1)
+                left, right = max(low - half, 0), min(high + half, n_bins)
+                b = max(sum_b[low] - sum_b[left], floor)
+                if left < low and _off(sum_n[low] - sum_n[left], b) >= side_limit:
+                    continue
+                b = max(sum_b[right] - sum_b[high], floor)
+                if right > high and _off(sum_n[right] - sum_n[high], b) >= side_limit:
+                    continue
+            best = value
+            index = w
+        z[t] = best
+        best_index[t] = index

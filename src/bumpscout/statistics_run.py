@@ -1,0 +1,352 @@
+"""What `fit` and `bumphunt` do: read, fit, hunt, judge, draw; the answers are records."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from bumpscout.words import format_p
+from bumpscout_tools.background.global_p import GlobalHunt, hunt_spectrum
+from bumpscout_tools.background.models import Model, make_model
+from bumpscout_tools.background.report import FitReport, fit_report
+from bumpscout_tools.background.selection import select_order
+from bumpscout_tools.background.spectrum import Spectrum, read_spectrum
+from bumpscout_tools.errors import ConfigurationError, InputDataError
+from bumpscout_tools.statistics import EXPECTED_FLOOR, poisson_z
+from bumpscout_tools.statistics.windows import WindowSet, bin_windows, deficit_z, mass_windows
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["FitSummary", "Fitting", "GlobalP", "HuntReport", "Hunting", "run_fit", "run_hunt"]
+
+PlotKind = Literal["png", "svg", "pdf"]
+_PLOT_KINDS: tuple[PlotKind, ...] = ("png", "svg", "pdf")
+
+
+class Fitting(BaseModel):
+    """Options that `fit` and `bumphunt` share; masses in GeV."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str = "auto"
+    sqrt_s_gev: float = 13000.0
+    min_gev: float | None = None
+    max_gev: float | None = None
+    order_test: Literal["lr", "f"] = "lr"
+    window_bins: int | None = None
+    seed: int = 0
+
+
+class Hunting(BaseModel):
+    """Options of `bumphunt` alone.
+
+    Attributes:
+        widths: of the windows, in bins; with a resolution, in multiples of it.
+        resolution: relative mass resolution, or None for windows in bins.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    toys: int = 10_000
+    refit: bool = True
+    widths: tuple[int, int] | None = None
+    resolution: float | None = None
+    deficits: bool = False
+    side_bands: bool = False
+
+
+class GlobalP(BaseModel):
+    """How often background alone has an interval as significant as the data's."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    value: float
+    low: float
+    high: float
+    method: str
+    n_toys: int
+    n_reached: int
+
+
+class FitSummary(BaseModel):
+    """The fit under the hunt; `outside_p` is that of its deviance with the interval left out."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str
+    deviance: float
+    ndf: int
+    p_value: float
+    p_method: str
+    believable: bool
+    reasons: tuple[str, ...]
+    outside_p: float | None
+    outside_believable: bool | None
+
+
+class HuntReport(BaseModel):
+    """The most significant interval of a spectrum and its global p-value.
+
+    `interval_gev` and the local numbers are None where the side bands forbid every window.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    background: str
+    search_range_gev: tuple[float, float]
+    deficits: bool
+    side_bands: bool
+    n_windows: int
+    seed: int
+    interval_gev: tuple[float, float] | None
+    n_observed: int
+    n_expected: float
+    local_p: float | None
+    local_z: float | None
+    global_p: GlobalP
+    fit: FitSummary
+    notes: tuple[str, ...]
+
+
+def run_fit(path: Path, options: Fitting, plot: Path | None = None) -> FitReport:
+    """Fit the background of a spectrum in a file, and draw it where a plot is asked for.
+
+    Raises:
+        ConfigurationError: options that do not suit the spectrum, or a plot that cannot be written.
+        InputDataError: a file that holds no spectrum that can be fitted.
+        FitError: too few bins for the model.
+    """
+    kind = _plot_kind(plot)
+    spectrum = _spectrum(path, options)
+    report = fit_report(
+        spectrum, _model(spectrum, options), options.sqrt_s_gev, n_toys=2000, seed=options.seed
+    )
+    if plot is not None and kind is not None:
+        from bumpscout_tools.plots.hunt import fitted_figure
+
+        verdict = "believable" if report.believable else "not believable"
+        figure = fitted_figure(
+            spectrum.edges,
+            spectrum.observed,
+            np.array(report.expected),
+            note=f"{report.model}: deviance {report.deviance:.1f}/{report.ndf}, "
+            f"p = {format_p(report.p_value)}, {verdict}",
+            fit_label=f"fit, {report.model}",
+        )
+        _write(plot, figure, kind)
+    return report
+
+
+def run_hunt(
+    path: Path,
+    options: Fitting,
+    hunting: Hunting,
+    *,
+    plot: Path | None = None,
+    tomography: Path | None = None,
+    progress: Callable[[str, str, int | None, int | None], None] | None = None,
+) -> HuntReport:
+    """Hunt the spectrum in a file for its most significant interval.
+
+    Raises:
+        ConfigurationError: options that do not suit the spectrum, or a plot that cannot be written.
+        InputDataError: a file that holds no spectrum that can be hunted.
+        FitError: too few bins for the model.
+    """
+    kinds = _plot_kind(plot), _plot_kind(tomography)
+    spectrum = _spectrum(path, options)
+    if spectrum.weighted:
+        raise InputDataError(
+            f"{path} holds weighted events, of which no Poisson probability can be given: hunt the "
+            "unweighted counts. Such a spectrum can be fitted with `bumpscout fit`."
+        )
+    model = _model(spectrum, options)
+    windows = _windows(spectrum, hunting)
+    done: Callable[[int, int], None] | None = None
+    if progress is not None:
+        report_to = progress
+        report_to("fit", f"the background {options.model}", None, None)
+
+        def done(count: int, total: int) -> None:
+            report_to("toys", "hunting background-only spectra", count, total)
+
+    fitted = fit_report(
+        spectrum, model, options.sqrt_s_gev, n_toys=1000, seed=options.seed, errors=False
+    )
+    found = hunt_spectrum(
+        spectrum.observed,
+        model,
+        windows,
+        n_toys=hunting.toys,
+        refit=hunting.refit,
+        deficits=hunting.deficits,
+        side_bands=hunting.side_bands,
+        seed=options.seed + 1,
+        progress=done,
+    )
+    report = _hunt_report(spectrum, model, windows, fitted, found, options, hunting)
+    what = "deficit" if hunting.deficits else "excess"
+    note = (
+        f"Largest {what}: local z = {found.local_z:.2f}, global p = "
+        f"{format_p(report.global_p.value)} ({report.global_p.n_toys} toys)"
+    )
+    if plot is not None and kinds[0] is not None:
+        from bumpscout_tools.plots.hunt import fitted_figure
+
+        figure = fitted_figure(
+            spectrum.edges,
+            spectrum.observed,
+            found.expected,
+            interval_gev=report.interval_gev,
+            note=note,
+            fit_label=f"background, {fitted.model}",
+            interval_label=f"largest {what}",
+        )
+        _write(plot, figure, kinds[0])
+    if tomography is not None and kinds[1] is not None:
+        _write(tomography, _tomography(spectrum, windows, found, hunting, note), kinds[1])
+    return report
+
+
+def _spectrum(path: Path, options: Fitting) -> Spectrum:
+    spectrum = read_spectrum(path).between(options.min_gev, options.max_gev)
+    if not np.any(spectrum.observed > 0):
+        raise InputDataError(
+            f"{path} holds no events between {spectrum.edges[0]:g} and {spectrum.edges[-1]:g} GeV."
+        )
+    return spectrum
+
+
+def _model(spectrum: Spectrum, options: Fitting) -> Model:
+    return make_model(
+        options.model,
+        spectrum,
+        options.sqrt_s_gev,
+        test=options.order_test,
+        window_bins=options.window_bins,
+    )
+
+
+def _windows(spectrum: Spectrum, hunting: Hunting) -> WindowSet:
+    if hunting.resolution is not None:
+        low, high = hunting.widths or (1, 4)
+        multiples = [float(k) for k in range(low, high + 1)]
+        return mass_windows(spectrum.edges, hunting.resolution, multiples)
+    low, high = hunting.widths or (2, max(spectrum.n_bins // 2, 2))
+    return bin_windows(spectrum.n_bins, low, high)
+
+
+def _hunt_report(
+    spectrum: Spectrum,
+    model: Model,
+    windows: WindowSet,
+    fitted: FitReport,
+    found: GlobalHunt,
+    options: Fitting,
+    hunting: Hunting,
+) -> HuntReport:
+    some = found.stop > found.start
+    outside_p, outside = _outside(spectrum, model, found)
+    return HuntReport(
+        background=fitted.model,
+        search_range_gev=fitted.fit_range_gev,
+        deficits=hunting.deficits,
+        side_bands=hunting.side_bands,
+        n_windows=len(windows),
+        seed=options.seed,
+        interval_gev=(float(spectrum.edges[found.start]), float(spectrum.edges[found.stop]))
+        if some
+        else None,
+        n_observed=found.n_observed,
+        n_expected=found.n_expected,
+        local_p=found.local_p if some else None,
+        local_z=found.local_z if math.isfinite(found.local_z) else None,
+        global_p=GlobalP(
+            value=found.global_p.value,
+            low=found.global_p.low,
+            high=found.global_p.high,
+            method=found.method,
+            n_toys=found.n_toys,
+            n_reached=found.n_reached,
+        ),
+        fit=FitSummary(
+            model=fitted.model,
+            deviance=fitted.deviance,
+            ndf=fitted.ndf,
+            p_value=fitted.p_value,
+            p_method=fitted.p_method,
+            believable=fitted.believable,
+            reasons=fitted.reasons,
+            outside_p=outside_p,
+            outside_believable=outside,
+        ),
+        notes=tuple(_hunt_notes(model, found, fitted, hunting)),
+    )
+
+
+def _hunt_notes(model: Model, found: GlobalHunt, fitted: FitReport, hunting: Hunting) -> list[str]:
+    notes = list(fitted.notes)
+    if found.n_reached < 10:
+        notes.append(
+            f"only {found.n_reached} of {found.n_toys} toys reached the data: more --toys would "
+            "make the global p more precise"
+        )
+    if model.fitted and not hunting.refit:
+        notes.append("toys were not refitted: the global p is too large")
+    if not fitted.believable:
+        notes.append(
+            "the background is not believable over the whole range, so the global p is the "
+            "probability under a background that does not describe the data"
+        )
+    return notes
+
+
+def _outside(
+    spectrum: Spectrum, model: Model, found: GlobalHunt
+) -> tuple[float | None, bool | None]:
+    """Return the fit's p and verdict with the interval left out, None where it cannot be."""
+    if model.basis is None or found.stop <= found.start:
+        return None, None
+    mask = np.zeros(spectrum.n_bins, dtype=np.bool_)
+    mask[found.start : found.stop] = True
+    if np.count_nonzero(~mask) <= model.orders[-1] + 1:
+        return None, None
+    chosen = select_order(spectrum.observed, model.basis, model.orders, model.alpha, mask)
+    return chosen.fit_p, chosen.believable
+
+
+def _tomography(
+    spectrum: Spectrum, windows: WindowSet, found: GlobalHunt, hunting: Hunting, note: str
+) -> Figure:
+    from bumpscout_tools.plots.hunt import tomography_figure
+
+    sums = [np.append(0.0, np.cumsum(x)) for x in (spectrum.observed, found.expected)]
+    n, mu = (total[windows.stops] - total[windows.starts] for total in sums)
+    z_of = deficit_z if hunting.deficits else poisson_z
+    z = z_of(np.round(n), np.maximum(mu, EXPECTED_FLOOR))
+    return tomography_figure(spectrum.edges, windows.starts, windows.stops, z, note=note)
+
+
+def _plot_kind(path: Path | None) -> PlotKind | None:
+    if path is None:
+        return None
+    ending = path.suffix.lower().lstrip(".")
+    for kind in _PLOT_KINDS:
+        if ending == kind:
+            return kind
+    raise ConfigurationError(
+        f"A plot is written as .png, .svg or .pdf, and {path} ends in none of them."
+    )
+
+
+def _write(path: Path, figure: Figure, kind: PlotKind) -> None:
+    from bumpscout.files import write_atomic
+    from bumpscout_tools.plots import figure_bytes
+
+    write_atomic(path, figure_bytes(figure, kind))
