@@ -46,7 +46,6 @@ ALLOWED_IMPORTS: tuple[str, ...] = (
     "torch",
     "typing",
     "warnings",
-    "zuko",
 )
 _FORBIDDEN_MODULES = (
     "bumpscout_tools.simulation",

@@ -12,6 +12,7 @@ import click
 
 from bumpscout import __version__
 from bumpscout.console import guarded, say_error
+from bumpscout.limits_command import limits
 from bumpscout.statistics_commands import bumphunt, fit
 from bumpscout.words import printable
 
@@ -235,6 +236,7 @@ def doctor(as_json: bool) -> None:
 
 app.add_command(fit)
 app.add_command(bumphunt)
+app.add_command(limits)
 
 
 @app.group()

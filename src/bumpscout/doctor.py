@@ -32,7 +32,6 @@ PACKAGES = (
     "pydantic",
     "scipy",
     "torch",
-    "zuko",
 )
 _MIN_MEMORY_GIB = 3.0
 

@@ -151,7 +151,7 @@ def _carry_out(session: Session, data: Path, progress: Progress) -> Result:
             seed=options.seed,
             limits=limits.model_copy(update={"cpus": min(workers, limits.cpus)}),
             executor=executor,
-            parallel=workers + 1,
+            parallel=3 * workers,
             cancel=cancel,
         )
         _run_graph(session, gate, progress, deadline)

@@ -32,7 +32,18 @@ def test_importing_the_command_line_imports_nothing_heavy():
 
 @pytest.mark.parametrize(
     "command",
-    ["search", "resume", "approve", "report", "runs", "doctor", "sandbox check", "ledger verify"],
+    [
+        "search",
+        "resume",
+        "approve",
+        "report",
+        "runs",
+        "doctor",
+        "sandbox check",
+        "ledger verify",
+        "fit",
+        "bumphunt",
+    ],
 )
 def test_every_command_explains_itself(bumpscout, command):
     done = bumpscout(*command.split(), "--help")

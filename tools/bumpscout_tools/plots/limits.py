@@ -1,0 +1,177 @@
+"""Upper limits with expected bands, and local p against mass, for signals of several widths."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from scipy.special import ndtr
+
+from bumpscout_tools.inference.limits import PeakLimits
+from bumpscout_tools.inference.peaks import PeakGrid
+from bumpscout_tools.plots.style import Palette, Theme, new_figure, styled
+
+__all__ = ["limits_figure", "scan_figure"]
+
+FloatArray = npt.NDArray[np.float64]
+
+_BANDS: dict[Theme, tuple[str, str]] = {
+    "light": ("#57b26a", "#f4d35e"),
+    "dark": ("#2f8f4e", "#a98f1d"),
+}
+_DASHES = ("solid", (0, (6, 2)), (0, (4, 1.5, 1, 1.5)), (0, (1.2, 1.2)))
+_LEAST_P = 1e-300
+
+
+def limits_figure(
+    limits: PeakLimits, *, pb_per_event: float | None = None, theme: Theme = "light"
+) -> Figure:
+    """Draw observed and expected limits against mass, one panel a width.
+
+    Args:
+        limits: of one spectrum.
+        pb_per_event: turns events into pb; None draws events.
+        theme: palette.
+
+    Returns:
+        A figure with one or two columns of panels that share their axes.
+    """
+    widths = np.unique(limits.peaks.width)
+    columns = 1 if widths.size == 1 else 2
+    rows = -(-widths.size // columns)
+    scale = 1.0 if pb_per_event is None else pb_per_event
+    with styled(theme) as colours:
+        figure = new_figure(7.2 if columns == 1 else 8.6, 1.0 + 3.4 * rows)
+        panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+        flat = list(panels.ravel())
+        for panel, width in zip(flat, widths, strict=False):
+            shown = np.flatnonzero(limits.peaks.width == width)
+            shown = shown[np.argsort(limits.peaks.mass_gev[shown])]
+            _limit_panel(panel, limits, shown, scale, theme, colours)
+            panel.set_title(_name(float(width)), loc="left", fontsize="small")
+        for panel in flat[widths.size :]:
+            panel.set_axis_off()
+        _mass_axis(flat[0], limits.peaks.mass_gev)
+        for panel in panels[-1]:
+            panel.set_xlabel("Signal mass [TeV]")
+        if rows > 1 and widths.size % columns:
+            panels[-2, -1].set_xlabel("Signal mass [TeV]")
+            panels[-2, -1].tick_params(labelbottom=True)
+        unit = "events" if pb_per_event is None else r"$\sigma$ [pb]"
+        for row in panels:
+            row[0].set_ylabel(f"{100 * limits.level:g}% CL limit, {unit}")
+        handles, labels = flat[0].get_legend_handles_labels()
+        flat[0].legend(handles, labels, loc="upper right", labelcolor=colours.ink)
+    return figure
+
+
+def _limit_panel(
+    panel: Axes,
+    limits: PeakLimits,
+    shown: npt.NDArray[np.int64],
+    scale: float,
+    theme: Theme,
+    colours: Palette,
+) -> None:
+    mass = limits.peaks.mass_gev[shown] / 1000
+    bands = limits.expected[shown] * scale
+    inner, outer = _BANDS[theme]
+    panel.plot(
+        mass,
+        limits.observed[shown] * scale,
+        color=colours.ink,
+        marker="o",
+        markersize=2.5,
+        linewidth=1.0,
+        label="observed",
+        zorder=4,
+    )
+    panel.plot(
+        mass,
+        bands[:, 2],
+        color=colours.ink,
+        linestyle=(0, (4, 2)),
+        linewidth=1.3,
+        label="expected",
+        zorder=3,
+    )
+    panel.fill_between(
+        mass, bands[:, 1], bands[:, 3], color=inner, linewidth=0, label=r"$\pm 1\sigma$", zorder=2
+    )
+    panel.fill_between(
+        mass, bands[:, 0], bands[:, 4], color=outer, linewidth=0, label=r"$\pm 2\sigma$", zorder=1
+    )
+    panel.set_yscale("log")
+    panel.yaxis.set_major_locator(LogLocator(numticks=8))
+    panel.yaxis.set_minor_formatter(NullFormatter())
+
+
+def scan_figure(
+    peaks: PeakGrid, local_z: FloatArray, *, note: str = "", theme: Theme = "light"
+) -> Figure:
+    """Draw the local p of each signal against its mass, one line a width.
+
+    Args:
+        peaks: the hypotheses.
+        local_z: (h,) signed significances; below 0 p is 1/2 and more.
+        note: title.
+        theme: palette.
+
+    Returns:
+        A figure of one panel; lines at whole standard deviations.
+    """
+    p = np.maximum(ndtr(-local_z), _LEAST_P)
+    widths = np.unique(peaks.width)
+    with styled(theme) as colours:
+        figure = new_figure(7.2, 4.2)
+        panel = figure.add_subplot()
+        tones = (colours.fit, colours.bump, colours.ink, colours.muted)
+        for number, width in enumerate(widths):
+            shown = np.flatnonzero(peaks.width == width)
+            shown = shown[np.argsort(peaks.mass_gev[shown])]
+            panel.plot(
+                peaks.mass_gev[shown] / 1000,
+                p[shown],
+                color=tones[number % len(tones)],
+                linestyle=_DASHES[number % len(_DASHES)],
+                label=_name(float(width)),
+            )
+        panel.set_yscale("log")
+        least = float(p.min(initial=0.05))
+        # Room for the legend below the lines.
+        panel.set_ylim(min(least / 300, 1e-5), 1.5)
+        bottom = panel.get_ylim()[0]
+        for sigma in range(1, 38):
+            level = float(ndtr(-sigma))
+            if level <= bottom:
+                break
+            panel.axhline(level, color=colours.muted, linewidth=0.7, linestyle=":", zorder=0)
+            panel.annotate(
+                rf"{sigma}$\sigma$",
+                (1.0, level),
+                xycoords=("axes fraction", "data"),
+                xytext=(4, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize="x-small",
+                color=colours.muted,
+            )
+        _mass_axis(panel, peaks.mass_gev)
+        panel.set_xlabel("Signal mass [TeV]")
+        panel.set_ylabel("Local p")
+        panel.set_title(note, loc="left", fontsize="small", color=colours.ink)
+        panel.legend(loc="lower left", ncols=2, labelcolor=colours.ink)
+    return figure
+
+
+def _name(width: float) -> str:
+    return "width: resolution" if width == 0 else f"width: {100 * width:g}%"
+
+
+def _mass_axis(panel: Axes, mass_gev: FloatArray) -> None:
+    low, high = float(mass_gev.min()) / 1000, float(mass_gev.max()) / 1000
+    margin = 0.02 * high if low == high else 0.0
+    panel.set_xlim(low - margin, high + margin)
+    panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
