@@ -61,8 +61,8 @@ wheel-test: $(READY)  ## build the wheel, install it on its own, and try the pro
 	  --wheel-dir .make/dist .
 	@$(BIN)/python -m venv $(WHEEL_VENV)
 	@$(WHEEL_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
-	  --constraint constraints.txt .make/dist/*.whl pytest pytest-timeout
-	@$(WHEEL_VENV)/bin/pytest -m "not slow" tests/app tests/sandbox tests/prompts
+	  --constraint constraints.txt .make/dist/*.whl pyhf pytest pytest-timeout
+	@$(WHEEL_VENV)/bin/pytest
 
 clean:  ## remove the virtual environments and all that was made, but no run folder
 	rm -rf $(VENV) .make .mypy_cache .pytest_cache .ruff_cache

@@ -104,7 +104,7 @@ def test_dropped_and_mended_events_are_counted(events, tmp_path):
     columns["tau2j2"][10:15] = np.nan
     card = Vault.open(save(tmp_path / "holes.h5", columns), seed=1).card()
     assert (card.n_usable, sum(card.dropped.values())) == (5993, 7)
-    assert card.mended["tau2j2 missing or negative"] == 5
+    assert card.mended["tau2j2 missing, negative or absurd"] == 5
     assert {c.name: c.n_unusable for c in card.columns}["mj1"] == 7
 
 
