@@ -5,47 +5,19 @@ from __future__ import annotations
 import json
 import os
 import stat
-import tempfile
 from pathlib import Path
 from typing import TypeVar
 
 from pydantic import BaseModel, JsonValue, ValidationError
 
 from bumpscout_agents.errors import RunStateError
-from bumpscout_tools.errors import ConfigurationError
+from bumpscout_tools.files import write_atomic
 
-__all__ = ["MAX_BYTES", "read_record", "read_text", "write_record", "write_text"]
+__all__ = ["MAX_BYTES", "read_record", "read_text", "write_record"]
 
 MAX_BYTES = 256 * 1024 * 1024
 
 M = TypeVar("M", bound=BaseModel)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file so that a reader sees the old content or the new one, never a part.
-
-    Raises:
-        ConfigurationError: if the folder cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        temporary = Path(name)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(text.encode("utf-8", "backslashreplace"))
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.chmod(0o644)
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise ConfigurationError(
-            f"Cannot write {path}: {error.strerror}. Choose an output folder that you may write to "
-            "and that has room."
-        ) from error
 
 
 def write_record(path: Path, record: BaseModel | JsonValue) -> None:
@@ -55,7 +27,7 @@ def write_record(path: Path, record: BaseModel | JsonValue) -> None:
         ConfigurationError: if the folder cannot be written.
     """
     content = record.model_dump(mode="json") if isinstance(record, BaseModel) else record
-    write_text(path, json.dumps(content, indent=1) + "\n")
+    write_atomic(path, json.dumps(content, indent=1) + "\n")
 
 
 def read_text(path: Path) -> str | None:

@@ -9,7 +9,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from bumpscout.files import read_model, write_atomic
+from bumpscout.files import read_model
+from bumpscout_tools.files import write_atomic
 from bumpscout_tools.scan.outcome import CellSpectrum, ScanOutcome
 
 __all__ = ["CardSummary", "Drop", "Evidence", "Examples", "read_evidence", "write_evidence"]

@@ -1,10 +1,9 @@
-"""Files of a run folder: atomic writing, and reading what a stranger may have made."""
+"""Files of a run folder: reading what a stranger may have made."""
 
 from __future__ import annotations
 
 import os
 import stat
-import tempfile
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,42 +11,11 @@ from pydantic import BaseModel, ValidationError
 
 from bumpscout_tools.errors import ConfigurationError
 
-__all__ = ["MAX_JSON_BYTES", "inside", "read_bytes", "read_model", "write_atomic"]
+__all__ = ["MAX_JSON_BYTES", "inside", "read_bytes", "read_model"]
 
 MAX_JSON_BYTES = 64 * 1024 * 1024
 
 Model = TypeVar("Model", bound=BaseModel)
-
-
-def write_atomic(path: Path, content: str | bytes) -> None:
-    """Write a file so that a reader sees the old content or the new one, never a part.
-
-    Args:
-        path: where to write; its folder exists.
-        content: text is written as UTF-8.
-
-    Raises:
-        ConfigurationError: if the folder cannot be written.
-    """
-    data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        temporary = Path(name)
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
-            temporary.chmod(0o644)
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise ConfigurationError(
-            f"Cannot write {path}: {error.strerror}. Choose an output folder that you may write "
-            "to and that has room."
-        ) from error
 
 
 def read_bytes(path: Path, limit: int = MAX_JSON_BYTES) -> bytes:

@@ -12,9 +12,10 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from bumpscout.console import RUN_FILE
-from bumpscout.files import read_model, write_atomic
+from bumpscout.files import read_model
 from bumpscout.result import RESULT_FILE, read_result
 from bumpscout_tools.errors import ConfigurationError
+from bumpscout_tools.files import write_atomic
 
 __all__ = ["Options", "RunFolder", "RunRecord"]
 

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from bumpscout.files import write_atomic
 from bumpscout.limits_report import GlobalRow, LimitReport, LimitRow
 from bumpscout.words import format_p
 from bumpscout_tools.background.basis import LogLinearBasis
@@ -18,6 +17,7 @@ from bumpscout_tools.background.models import Model, make_model
 from bumpscout_tools.background.report import fit_report
 from bumpscout_tools.background.spectrum import Spectrum, read_spectrum
 from bumpscout_tools.errors import ConfigurationError, FitError, InputDataError
+from bumpscout_tools.files import write_atomic
 from bumpscout_tools.inference import (
     GlobalP,
     Nuisances,

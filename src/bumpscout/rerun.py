@@ -12,11 +12,12 @@ import click
 
 from bumpscout import __version__
 from bumpscout.console import guarded
-from bumpscout.files import inside, read_bytes, write_atomic
+from bumpscout.files import inside, read_bytes
 from bumpscout.folder import Options, RunRecord, read_record, sha256_of
 from bumpscout.result import Result, read_result
 from bumpscout.verify import verify_ledger
 from bumpscout_tools.errors import ConfigurationError, InputDataError
+from bumpscout_tools.files import write_atomic
 
 __all__ = ["RERUN_FILE", "check_folder", "compare", "main", "search_command", "write_rerun"]
 

@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from bumpscout.files import read_model, write_atomic
+from bumpscout.files import read_model
 from bumpscout_tools.detectors.guards import GuardReport
+from bumpscout_tools.files import write_atomic
 from bumpscout_tools.scan.outcome import ProcedureP, ScanP
 
 __all__ = [

@@ -346,7 +346,7 @@ def _plot_kind(path: Path | None) -> PlotKind | None:
 
 
 def _write(path: Path, figure: Figure, kind: PlotKind) -> None:
-    from bumpscout.files import write_atomic
+    from bumpscout_tools.files import write_atomic
     from bumpscout_tools.plots import figure_bytes
 
     write_atomic(path, figure_bytes(figure, kind))

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from bumpscout.files import read_bytes, write_atomic
+from bumpscout.files import read_bytes
 from bumpscout.result import Result, json_schema, read_result, write_result
 from bumpscout.words import format_p, headline, headline_p, printable, z_value
 from bumpscout_tools.errors import ConfigurationError
+from bumpscout_tools.files import write_atomic
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "result.schema.json"
 

@@ -10,8 +10,9 @@ from bumpscout_agents.catalogue import plan_schema, tool_catalogue
 from bumpscout_agents.dialogue import Dialogue
 from bumpscout_agents.quoting import cap, cap_strings
 from bumpscout_agents.records import State, TaskRecord
-from bumpscout_agents.rundir import write_record, write_text
+from bumpscout_agents.rundir import write_record
 from bumpscout_agents.schemas import PlannerReply
+from bumpscout_tools.files import write_atomic
 from bumpscout_tools.scan.plan import SearchPlan
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class PlanningNodes:
     def describe(self, state: State) -> State:
         """Write down the request and what is known about the data."""
         card = self._services.gate.card
-        write_text(self._services.run_dir / "request.txt", state["request"])
+        write_atomic(self._services.run_dir / "request.txt", state["request"])
         write_record(self._services.run_dir / "card.json", card)
         n_events = card.model_dump(mode="json").get("n_events")
         self._services.progress("describe", f"{n_events} events", None, None)

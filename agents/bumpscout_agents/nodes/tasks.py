@@ -15,10 +15,11 @@ from bumpscout_agents.nodes.planning import card_facts
 from bumpscout_agents.offline.reviewers import review_run
 from bumpscout_agents.quoting import cap, cap_strings
 from bumpscout_agents.records import Attempt, State, TaskRecord
-from bumpscout_agents.rundir import read_record, read_text, write_record, write_text
+from bumpscout_agents.rundir import read_record, read_text, write_record
 from bumpscout_agents.schemas import CoderReply, ReviewReply
 from bumpscout_agents.static_checks import blocked, check_script
 from bumpscout_sandbox.records import TaskRun
+from bumpscout_tools.files import write_atomic
 from bumpscout_tools.scan.plan import SearchPlan
 
 if TYPE_CHECKING:
@@ -233,8 +234,8 @@ class TaskNodes:
 
     def _write(self, task_id: str, number: int, name: str, text: str) -> None:
         """Write a file of an attempt, and the same in the folder of the task for the last one."""
-        write_text(task_folder(self._services.run_dir, task_id, number) / name, text)
-        write_text(task_folder(self._services.run_dir, task_id) / name, text)
+        write_atomic(task_folder(self._services.run_dir, task_id, number) / name, text)
+        write_atomic(task_folder(self._services.run_dir, task_id) / name, text)
 
     def _write_attempt(self, task_id: str, attempt: Attempt) -> None:
         for number in (attempt.number, None):

@@ -12,8 +12,8 @@ import numpy as np
 from markupsafe import Markup
 
 from bumpscout.evidence import Evidence
-from bumpscout.files import write_atomic
 from bumpscout_tools.errors import ConfigurationError
+from bumpscout_tools.files import write_atomic
 from bumpscout_tools.plots import (
     Theme,
     features_figure,

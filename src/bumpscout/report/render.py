@@ -11,12 +11,13 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from bumpscout.evidence import Evidence, read_evidence
-from bumpscout.files import read_model, write_atomic
+from bumpscout.files import read_model
 from bumpscout.report.escape import markdown_escape, markdown_finalize
 from bumpscout.report.figures import draw_figures, write_figures
 from bumpscout.report.page import Page, make_page
 from bumpscout.result import Result, read_result
 from bumpscout.words import printable
+from bumpscout_tools.files import write_atomic
 from bumpscout_tools.scan.plan import SearchPlan
 
 __all__ = ["render_html", "render_markdown", "render_report"]
