@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -118,6 +119,13 @@ def search(
             f"There is no model {printable(model, 80)!r}: only `offline` is available in this "
             "version."
         )
+    for name, value in (
+        ("--luminosity-fb", luminosity_fb),
+        ("--sqrt-s", sqrt_s),
+        ("--max-minutes", max_minutes),
+    ):
+        if value is not None and not math.isfinite(value):
+            raise click.UsageError(f"{name} must be a finite number, not {value}.")
     if out is None and not dry_run:
         raise click.UsageError("Missing option '--out': the folder that the run is written to.")
 

@@ -43,15 +43,16 @@ def local_executor(workers: int) -> Iterator[Executor]:
     with contextlib.ExitStack() as stack:
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="bumpscout-"))
         stack.enter_context(dask.config.set(quiet))
-        cluster = distributed.LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=True,
-            dashboard_address="127.0.0.1:0",
-            scheduler_kwargs={"dashboard": False},
-            local_directory=scratch,
-            silence_logs=logging.CRITICAL,
-        )
+        with _interrupt_held():
+            cluster = distributed.LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=True,
+                dashboard_address="127.0.0.1:0",
+                scheduler_kwargs={"dashboard": False},
+                local_directory=scratch,
+                silence_logs=logging.CRITICAL,
+            )
         stack.callback(cluster.close, timeout=10)
         client = distributed.Client(cluster, set_as_default=False)
         stack.callback(client.close, timeout=10)
@@ -63,6 +64,16 @@ def local_executor(workers: int) -> Iterator[Executor]:
         finally:
             with uninterrupted():
                 stack.close()
+
+
+@contextlib.contextmanager
+def _interrupt_held() -> Iterator[None]:
+    """Hold the keyboard's interrupt back; processes and threads started inside never receive it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager

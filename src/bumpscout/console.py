@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import shutil
 import signal
@@ -16,7 +17,7 @@ from types import FrameType
 from typing import TextIO
 
 from bumpscout.words import printable
-from bumpscout_tools.errors import BumpscoutError
+from bumpscout_tools.errors import BumpscoutError, ConfigurationError
 
 __all__ = [
     "INTERRUPTED",
@@ -35,6 +36,9 @@ _PLAIN_EVERY_S = 10.0
 _LIVE_EVERY_S = 0.1
 _LOG = "debug.log"
 RUN_FILE = "run.json"
+_WRITE_ERRORS = frozenset(
+    (errno.EACCES, errno.EDQUOT, errno.EIO, errno.ENOSPC, errno.EPERM, errno.EROFS)
+)
 
 _LOGGER = logging.getLogger("bumpscout.debug")
 _LOGGER.propagate = False
@@ -132,6 +136,13 @@ class Progress:
             self._open_line = False
 
 
+def _is_run(folder: Path) -> bool:
+    try:
+        return (folder / RUN_FILE).is_file()
+    except OSError:
+        return False
+
+
 def _clock_time(seconds: float) -> str:
     whole = max(0, round(seconds))
     hours, rest = divmod(whole, 3600)
@@ -154,17 +165,24 @@ def say_error(message: str) -> None:
     sys.stderr.write(text + "\n")
 
 
+class _QuietFileHandler(logging.FileHandler):
+    """Writes what it can: a full disk must not hide the error that is being reported."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # name of the base class
+        """Lose the record."""
+
+
 @contextlib.contextmanager
 def debug_log(folder: Path | None) -> Iterator[Path | None]:
     """Send tracebacks to ``debug.log`` of a run folder, where there is one, inside the block."""
     path = folder / _LOG if folder is not None else None
     handler: logging.Handler = logging.NullHandler()
-    if path is not None and (path.parent / RUN_FILE).is_file() and not path.is_symlink():
-        try:
-            handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
-        except OSError:
+    try:
+        if path is not None and (path.parent / RUN_FILE).is_file() and not path.is_symlink():
+            handler = _QuietFileHandler(path, encoding="utf-8", errors="backslashreplace")
+        else:
             path = None
-    else:
+    except OSError:
         path = None
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     _LOGGER.addHandler(handler)
@@ -172,7 +190,8 @@ def debug_log(folder: Path | None) -> Iterator[Path | None]:
         yield path
     finally:
         _LOGGER.removeHandler(handler)
-        handler.close()
+        with contextlib.suppress(OSError):
+            handler.close()
 
 
 def guarded(action: Callable[[], None], folder: Path | None = None) -> int:
@@ -183,11 +202,11 @@ def guarded(action: Callable[[], None], folder: Path | None = None) -> int:
         folder: run folder that receives the traceback of an unexpected error.
     """
     try:
-        with _signals():
+        with _signals(), _refused_files_said():
             action()
     except KeyboardInterrupt as error:
         more = ""
-        if folder is not None and (folder / RUN_FILE).is_file():
+        if folder is not None and _is_run(folder):
             more = f" What was finished is kept; go on with: bumpscout resume {folder}"
         say_error(f"interrupted.{more}")
         return exit_code_of(error)
@@ -207,6 +226,25 @@ def guarded(action: Callable[[], None], folder: Path | None = None) -> int:
         )
         return exit_code_of(error)
     return 0
+
+
+@contextlib.contextmanager
+def _refused_files_said() -> Iterator[None]:
+    """Turn a full disk or a missing permission, wherever it struck, into a sentence.
+
+    Raises:
+        ConfigurationError: naming the file, where the system does.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _WRITE_ERRORS:
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        raise ConfigurationError(
+            f"the operating system refused a file{where}: {error.strerror}. Choose a folder that "
+            "you may read and write and that has room; what was finished is kept."
+        ) from error
 
 
 def check_interrupt() -> None:

@@ -64,9 +64,11 @@ class RunFolder:
         Raises:
             ConfigurationError: if it holds anything, or cannot be written.
         """
-        if path.is_file():
-            raise ConfigurationError(f"{path} is a file; give --out a folder that does not exist.")
         try:
+            if path.is_file():
+                raise ConfigurationError(
+                    f"{path} is a file; give --out a folder that does not exist."
+                )
             path.mkdir(parents=True, exist_ok=True)
             occupied = any(path.iterdir())
         except OSError as error:

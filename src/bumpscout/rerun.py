@@ -126,8 +126,9 @@ def compare(first: Result, second: Result) -> list[str]:
     found: list[str] = []
     if first.plan != second.plan:
         found.append("the plan")
-    if first.ledger != second.ledger:
-        found.append("the ledger of tests")
+    tests = [result.ledger.n_tests if result.ledger else None for result in (first, second)]
+    if tests[0] != tests[1]:
+        found.append(f"the number of tests in the ledger ({tests[0]} and {tests[1]})")
     if (first.verdict, first.claim) != (second.verdict, second.claim):
         found.append(f"the verdict ({first.verdict} and {second.verdict})")
     if [bump.result_id for bump in first.bumps] != [bump.result_id for bump in second.bumps]:

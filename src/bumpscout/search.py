@@ -110,7 +110,13 @@ def _finish(folder: RunFolder, data: Path, as_json: bool) -> str:
 
 
 def _check_inputs(data: Path, options: Options) -> None:
-    if not data.exists():
+    try:
+        there = data.exists()
+    except OSError as error:
+        raise InputDataError(
+            f"Cannot read {printable(str(data), 300)}: {error.strerror}."
+        ) from error
+    if not there:
         raise InputDataError(
             f"There is no file {printable(str(data), 300)}; check the path given to --data."
         )
@@ -240,7 +246,8 @@ def _write_end(session: Session, error: BaseException) -> None:
     interrupted = isinstance(error, KeyboardInterrupt)
     reason = "Interrupted." if interrupted else str(error) or type(error).__name__
     stopped = interrupted or isinstance(error, WaitingForApproval)
-    with contextlib.suppress(BumpscoutError):
+    # Whatever ended the search is what the user must hear of, not a second error from here.
+    with contextlib.suppress(Exception):
         session.finish("stopped" if stopped else "failed", reason)
 
 

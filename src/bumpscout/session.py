@@ -61,9 +61,16 @@ class Session:
                 self.examples,
             )
         path = self.folder.path
-        write_evidence(path, evidence)
-        write_report(path, result, evidence, self.record.plan if self.record else None)
+        plan = self.record.plan if self.record else None
+        if status == "complete":
+            write_evidence(path, evidence)
+            write_report(path, result, evidence, plan)
+            write_result(path, result)
+            return result
+        # An interrupted search says so even where its report cannot be drawn any more.
         write_result(path, result)
+        write_evidence(path, evidence)
+        write_report(path, result, evidence, plan)
         return result
 
     def _result(

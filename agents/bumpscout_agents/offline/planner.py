@@ -316,8 +316,9 @@ def _from_cross_sections(
                 f"clipped to {MIN_SELECTED} events, {all_pb * tightest:.3g} pb."
             )
     said.understood.append(
-        f"Visible cross sections {_picobarns(visible)} at {luminosity_fb:g}/fb, as efficiencies of "
-        f"{n_events:.0f} events."
+        f"Visible cross sections {_picobarns(visible)} at {luminosity_fb:g}/fb, as fractions of "
+        f"all {n_events:.0f} events; cuts keep these fractions of the events in the fitted mass "
+        "range, so the cross sections that are reported are smaller by its share."
     )
     rounded = [float(f"{value:.4g}") for value in usable]
     if visible.high is not None:

@@ -27,6 +27,7 @@ TAU_FLOOR = 1e-5
 """Added to the denominator of a ratio, as in arXiv:2109.00546: tau_21 = tau_2 / (tau_1 + 1e-5)."""
 
 
+MIN_MEDIAN_MASS_GEV = 15.0
 MAX_TAU = 100.0
 """A subjettiness beyond this, in units of the jet radius, is taken for a damaged value."""
 
@@ -86,6 +87,12 @@ def dijet_view(table: EventTable) -> tuple[View, DropReport]:
     }
     if not keep.any():
         raise InputDataError(f"None of the {n} events is usable: {dropped}.")
+    median = float(np.median(m_jj[keep]))
+    if median < MIN_MEDIAN_MASS_GEV:
+        raise InputDataError(
+            f"The median dijet mass is {median:.3g} GeV, which no dijet sample of the LHC has; "
+            "the momenta are probably in TeV. Convert them to GeV."
+        )
     taus: dict[str, FloatArray] = {}
     mended = {"jet mass of rounding size below zero": int(((negative_1 | negative_2) & keep).sum())}
     for name in (c for c in FEATURE_COLUMNS if c.startswith("tau")):

@@ -56,6 +56,11 @@ def decide(
     if not significance.calibration.n_replays:
         reasons.append("scores held fixed: too few replays to calibrate the detector's null")
     verdict: Literal["excess", "candidate", "no-excess", "undecided"]
+    if scan_p.value >= threshold and 1.0 / (scan_p.n_toys + 1) >= threshold > scan_p.low:
+        reasons.append(
+            f"{scan_p.n_toys} toys cannot show a scan p below {threshold:.2g}: more toys are needed"
+        )
+        return Verdict(verdict="undecided", claim=claim, reasons=tuple(reasons))
     if scan_p.value >= threshold:
         undescribed = not outcome.described or bool(objections)
         verdict = "undecided" if undescribed else "no-excess"
