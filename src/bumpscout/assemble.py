@@ -35,9 +35,16 @@ MAX_BUMPS = 5
 STATISTIC = "Largest excess of the search, in null widths"
 
 
-def dataset_of(card: DatasetCard) -> Dataset:
+def dataset_of(card: DatasetCard, outcome: ScanOutcome | None) -> Dataset:
     """Return the data set as ``result.json`` names it."""
-    return Dataset(name=card.name, sha256=card.sha256, n_events=card.n_events, format=card.format)
+    return Dataset(
+        name=card.name,
+        sha256=card.sha256,
+        n_events=card.n_events,
+        format=card.format,
+        n_searched=outcome.n_events if outcome else None,
+        searched_gev=outcome.fit_range_gev if outcome else None,
+    )
 
 
 def card_summary(card: DatasetCard) -> CardSummary:

@@ -41,12 +41,18 @@ class _Record(BaseModel):
 
 
 class Dataset(_Record):
-    """The file that was searched; `n_events` counts what is in the file, before any drop."""
+    """The file that was searched; `n_events` counts what is in the file, before any drop.
+
+    `n_searched` events lie in the mass range `searched_gev` that could be fitted; both are null
+    while nothing was scanned.
+    """
 
     name: str
     sha256: str
     n_events: int = Field(ge=0)
     format: str
+    n_searched: int | None = None
+    searched_gev: tuple[float, float] | None = None
 
 
 class PlanSummary(_Record):
@@ -131,6 +137,7 @@ class Software(_Record):
     seed: int
     platform: str
     sandbox_provider: str | None
+    model: str = Field(default="offline", description="offline: a policy, no language model")
 
 
 class Result(_Record):

@@ -283,6 +283,12 @@ def summary(result: Result, folder: Path) -> str:
             )
         if bump.procedure_p is not None:
             lines.append(f"  procedure p  {format_p(bump.procedure_p.value)}; {reached(bump)}")
+    if result.dataset is not None and result.dataset.searched_gev is not None:
+        low, high = result.dataset.searched_gev
+        lines.append(
+            f"  searched     {low:.0f} to {high:.0f} GeV, {result.dataset.n_searched} of "
+            f"{result.dataset.n_events} events; the background fit starts there"
+        )
     lines += [printable(f"  not understood: {line}") for line in result.not_understood]
     report, here = folder / "report.html", Path.cwd()
     shown = report.relative_to(here) if report.is_relative_to(here) else report

@@ -92,7 +92,9 @@ class Session:
             not_understood=record.not_understood if record else (),
             status=status,
             reason=reason,
-            dataset=dataset_of(self.vault.card()) if self.vault else None,
+            dataset=dataset_of(self.vault.card(), final.outcome if final else None)
+            if self.vault
+            else None,
             plan=plan_summary(plan) if plan else None,
             verdict=verdict.verdict if verdict else None,
             claim=verdict.claim if verdict else None,
@@ -117,6 +119,7 @@ class Session:
                 seed=self.folder.record.options.seed,
                 platform=platform_text(),
                 sandbox_provider=self.provider,
+                model=self.folder.record.options.model,
             ),
         )
 

@@ -192,7 +192,7 @@ def _card(result: Result, evidence: Evidence) -> list[Fact]:
             Fact("Events in the file", str(result.dataset.n_events)),
         ]
     if evidence.card is not None:
-        facts.append(Fact("Events searched", str(evidence.card.n_used)))
+        facts.append(Fact("Events that can be used", str(evidence.card.n_used)))
         if evidence.card.columns:
             facts.append(Fact("Columns", ", ".join(evidence.card.columns)))
         facts += [Fact("Note", note) for note in evidence.card.notes]
@@ -200,11 +200,16 @@ def _card(result: Result, evidence: Evidence) -> list[Fact]:
         low, high = evidence.outcome.fit_range_gev
         facts.append(
             Fact(
-                "Mass range of the fits",
-                f"{low:.0f} to {high:.0f} GeV, {evidence.outcome.n_events} events",
+                "Searched",
+                f"{evidence.outcome.n_events} events from {low:.0f} to {high:.0f} GeV; below, no "
+                "order of the background family describes the spectrum, or the request excludes it",
             )
         )
     return facts
+
+
+def _model_words(name: str) -> str:
+    return "the offline policy, which is no language model" if name == "offline" else name
 
 
 def _plan(plan: SearchPlan) -> list[Fact]:
@@ -234,6 +239,7 @@ def _cost(result: Result) -> list[Fact]:
     return [
         Fact("Wall time", f"{cost.wall_s:.0f} s"),
         Fact("Time in the sandbox", f"{cost.sandbox_s:.0f} s"),
+        Fact("Model", _model_words(result.software.model)),
         Fact("Model calls", str(cost.model_calls)),
         Fact("Tokens", f"{cost.prompt_tokens} in, {cost.completion_tokens} out"),
         Fact("Cost", f"{cost.usd:.2f} USD"),
