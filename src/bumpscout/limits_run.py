@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from bumpscout.limits_report import GlobalRow, LimitReport, LimitRow
+from bumpscout.plot_files import check_plots, write_plot
 from bumpscout.words import format_p
 from bumpscout_tools.background.basis import LogLinearBasis
 from bumpscout_tools.background.models import Model, make_model
 from bumpscout_tools.background.report import fit_report
 from bumpscout_tools.background.spectrum import Spectrum, read_spectrum
 from bumpscout_tools.errors import ConfigurationError, FitError, InputDataError
-from bumpscout_tools.files import write_atomic
 from bumpscout_tools.inference import (
     GlobalP,
     Nuisances,
@@ -34,14 +33,10 @@ from bumpscout_tools.inference import (
 )
 from bumpscout_tools.statistics import p_from_z
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 __all__ = ["Limiting", "run_limits"]
 
 FloatArray = NDArray[np.float64]
 
-_KINDS: tuple[Literal["png", "svg", "pdf"], ...] = ("png", "svg", "pdf")
 _LEAST_STEP = 0.01
 _MAX_DEFAULT_MASSES = 300
 _LEAST_INSIDE = 0.5
@@ -89,7 +84,7 @@ def run_limits(
         InputDataError: a file that holds no spectrum of counts.
         FitError: too few bins for the model.
     """
-    kinds = _kind(plot), _kind(plot_p)
+    check_plots(plot, plot_p)
     spectrum = read_spectrum(path).between(options.min_gev, options.max_gev)
     if spectrum.weighted or not np.any(spectrum.observed > 0):
         raise InputDataError(
@@ -147,36 +142,16 @@ def run_limits(
             "notes": (*fitted.notes, *notes),
         }
     )
-    if plot is not None and kinds[0] is not None:
+    if plot is not None:
         from bumpscout_tools.plots.limits import limits_figure
 
-        _write(plot, limits_figure(found_limits, pb_per_event=_pb(options)), kinds[0])
-    if plot_p is not None and kinds[1] is not None:
+        write_plot(plot, limits_figure(found_limits, pb_per_event=_pb(options)))
+    if plot_p is not None:
         from bumpscout_tools.plots.limits import scan_figure
 
         note = f"Largest z = {found.z:.2f}, global p = {format_p(found.value)} ({found.method})"
-        _write(plot_p, scan_figure(peaks, scan.z, note=note), kinds[1])
+        write_plot(plot_p, scan_figure(peaks, scan.z, note=note))
     return report
-
-
-def _kind(path: Path | None) -> Literal["png", "svg", "pdf"] | None:
-    """Return the kind of a figure by the ending of its name.
-
-    Raises:
-        ConfigurationError: an ending that is not known.
-    """
-    if path is None:
-        return None
-    for kind in _KINDS:
-        if path.suffix.lower() == f".{kind}":
-            return kind
-    raise ConfigurationError(f"A plot is written as .png, .svg or .pdf, which {path} is not.")
-
-
-def _write(path: Path, figure: Figure, kind: Literal["png", "svg", "pdf"]) -> None:
-    from bumpscout_tools.plots import figure_bytes
-
-    write_atomic(path, figure_bytes(figure, kind))
 
 
 def _peaks(spectrum: Spectrum, options: Limiting) -> tuple[PeakGrid, list[str]]:

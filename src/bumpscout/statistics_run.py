@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from bumpscout.plot_files import check_plots, write_plot
 from bumpscout.words import format_p
 from bumpscout_tools.background.global_p import GlobalHunt, hunt_spectrum
 from bumpscout_tools.background.models import Model, make_model
 from bumpscout_tools.background.report import FitReport, fit_report
 from bumpscout_tools.background.selection import select_order
 from bumpscout_tools.background.spectrum import Spectrum, read_spectrum
-from bumpscout_tools.errors import ConfigurationError, InputDataError
+from bumpscout_tools.errors import InputDataError
 from bumpscout_tools.statistics import EXPECTED_FLOOR, poisson_z
 from bumpscout_tools.statistics.windows import WindowSet, bin_windows, deficit_z, mass_windows
 
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["FitSummary", "Fitting", "GlobalP", "HuntReport", "Hunting", "run_fit", "run_hunt"]
-
-PlotKind = Literal["png", "svg", "pdf"]
-_PLOT_KINDS: tuple[PlotKind, ...] = ("png", "svg", "pdf")
 
 
 class Fitting(BaseModel):
@@ -122,12 +120,12 @@ def run_fit(path: Path, options: Fitting, plot: Path | None = None) -> FitReport
         InputDataError: a file that holds no spectrum that can be fitted.
         FitError: too few bins for the model.
     """
-    kind = _plot_kind(plot)
+    check_plots(plot)
     spectrum = _spectrum(path, options)
     report = fit_report(
         spectrum, _model(spectrum, options), options.sqrt_s_gev, n_toys=2000, seed=options.seed
     )
-    if plot is not None and kind is not None:
+    if plot is not None:
         from bumpscout_tools.plots.hunt import fitted_figure
 
         verdict = "believable" if report.believable else "not believable"
@@ -139,7 +137,7 @@ def run_fit(path: Path, options: Fitting, plot: Path | None = None) -> FitReport
             f"p = {format_p(report.p_value)}, {verdict}",
             fit_label=f"fit, {report.model}",
         )
-        _write(plot, figure, kind)
+        write_plot(plot, figure)
     return report
 
 
@@ -159,7 +157,7 @@ def run_hunt(
         InputDataError: a file that holds no spectrum that can be hunted.
         FitError: too few bins for the model.
     """
-    kinds = _plot_kind(plot), _plot_kind(tomography)
+    check_plots(plot, tomography)
     spectrum = _spectrum(path, options)
     if spectrum.weighted:
         raise InputDataError(
@@ -196,7 +194,7 @@ def run_hunt(
         f"Largest {what}: local z = {found.local_z:.2f}, global p = "
         f"{format_p(report.global_p.value)} ({report.global_p.n_toys} toys)"
     )
-    if plot is not None and kinds[0] is not None:
+    if plot is not None:
         from bumpscout_tools.plots.hunt import fitted_figure
 
         figure = fitted_figure(
@@ -208,9 +206,9 @@ def run_hunt(
             fit_label=f"background, {fitted.model}",
             interval_label=f"largest {what}",
         )
-        _write(plot, figure, kinds[0])
-    if tomography is not None and kinds[1] is not None:
-        _write(tomography, _tomography(spectrum, windows, found, hunting, note), kinds[1])
+        write_plot(plot, figure)
+    if tomography is not None:
+        write_plot(tomography, _tomography(spectrum, windows, found, hunting, note))
     return report
 
 
@@ -331,22 +329,3 @@ def _tomography(
     z_of = deficit_z if hunting.deficits else poisson_z
     z = z_of(np.round(n), np.maximum(mu, EXPECTED_FLOOR))
     return tomography_figure(spectrum.edges, windows.starts, windows.stops, z, note=note)
-
-
-def _plot_kind(path: Path | None) -> PlotKind | None:
-    if path is None:
-        return None
-    ending = path.suffix.lower().lstrip(".")
-    for kind in _PLOT_KINDS:
-        if ending == kind:
-            return kind
-    raise ConfigurationError(
-        f"A plot is written as .png, .svg or .pdf, and {path} ends in none of them."
-    )
-
-
-def _write(path: Path, figure: Figure, kind: PlotKind) -> None:
-    from bumpscout_tools.files import write_atomic
-    from bumpscout_tools.plots import figure_bytes
-
-    write_atomic(path, figure_bytes(figure, kind))
