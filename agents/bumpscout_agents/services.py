@@ -13,6 +13,7 @@ from bumpscout_agents.model import Model
 from bumpscout_agents.options import PlanOptions
 from bumpscout_agents.trace import Trace
 from bumpscout_sandbox.records import FinalScan, FrozenPlan, TaskRun
+from bumpscout_tools.scan.cross_sections import Resolved
 from bumpscout_tools.scan.outcome import ScanOutcome
 from bumpscout_tools.scan.plan import SearchPlan
 
@@ -37,6 +38,10 @@ class GateLike(Protocol):
     @property
     def card(self) -> BaseModel:
         """Return the dataset card."""
+        ...
+
+    def resolve(self, plan: SearchPlan) -> Resolved:
+        """Turn visible cross sections of a plan into efficiencies of the fitted mass range."""
         ...
 
     def run_task(self, task_id: str, script: str, plan: SearchPlan, detector_index: int) -> TaskRun:

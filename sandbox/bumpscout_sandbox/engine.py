@@ -12,6 +12,7 @@ import numpy.typing as npt
 from pydantic import JsonValue
 
 from bumpscout_tools.events.view import View
+from bumpscout_tools.scan.cross_sections import Resolved, resolve_cross_sections
 
 if TYPE_CHECKING:
     from bumpscout_tools.scan.execute import Prepared
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from bumpscout_tools.scan.significance import FinalSignificance
     from bumpscout_tools.script import ScriptTask
 
-__all__ = ["Claim", "Progress", "RunScript", "ScanEngine", "ToolsEngine"]
+__all__ = ["Claim", "Progress", "RunScript", "ScanEngine", "ToolsEngine", "resolve_on"]
 
 FloatArray = npt.NDArray[np.float64]
 Claim = Literal["confirmatory", "exploratory"]
@@ -183,3 +184,18 @@ class ToolsEngine:
         from bumpscout_tools.scripts import run_vetted
 
         return run_vetted(task, view)
+
+
+def resolve_on(
+    plan: SearchPlan, view: View, seed: int, engine: ScanEngine | None = None
+) -> Resolved:
+    """Return the plan with its visible cross sections as efficiencies of a view's fitted range.
+
+    Raises:
+        ConfigurationError: if plan and view do not fit together.
+        InputDataError: if too little is left to search.
+    """
+    if not plan.working_points.cross_sections_pb:
+        return Resolved(plan)
+    prepared = (engine or ToolsEngine()).prepare(plan, view, seed)
+    return resolve_cross_sections(plan, len(prepared.view))

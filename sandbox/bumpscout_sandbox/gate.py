@@ -18,7 +18,7 @@ import numpy.typing as npt
 from pydantic import JsonValue
 
 from bumpscout_sandbox.card import DatasetCard
-from bumpscout_sandbox.engine import Claim, Progress, ScanEngine, ToolsEngine
+from bumpscout_sandbox.engine import Claim, Progress, ScanEngine, ToolsEngine, resolve_on
 from bumpscout_sandbox.ledger import Ledger
 from bumpscout_sandbox.limits import Limits
 from bumpscout_sandbox.provider import NAME_PATTERN, Provider
@@ -29,6 +29,7 @@ from bumpscout_sandbox.text import printable
 from bumpscout_sandbox.vault import Vault
 from bumpscout_tools.errors import ConfigurationError, DetectorError
 from bumpscout_tools.events.view import View
+from bumpscout_tools.scan.cross_sections import Resolved
 from bumpscout_tools.scan.plan import DetectorPlan, SearchPlan
 from bumpscout_tools.scan.serial import SerialExecutor
 from bumpscout_tools.script import ScriptTask
@@ -95,6 +96,15 @@ class Gate:
     def ledger(self) -> Ledger:
         """Return the open ledger."""
         return self._ledger
+
+    def resolve(self, plan: SearchPlan) -> Resolved:
+        """Return the plan with its visible cross sections as efficiencies of these data.
+
+        Raises:
+            ConfigurationError: if plan and data do not fit together.
+            InputDataError: if too little is left to search.
+        """
+        return resolve_on(plan, self._view, self._seed, self._engine)
 
     def run_task(self, task_id: str, script: str, plan: SearchPlan, detector_index: int) -> TaskRun:
         """Run a detector's script in the wall on the data and judge what it leaves.

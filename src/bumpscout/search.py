@@ -307,22 +307,27 @@ def dry_run(request: str, data: Path, options: Options, *, as_json: bool = False
 
     from bumpscout_agents.nodes.planning import card_facts
     from bumpscout_agents.offline.planner import plan_request
+    from bumpscout_sandbox.engine import resolve_on
 
     _check_inputs(data, options)
-    card = _open_vault(data, options).card()
+    vault = _open_vault(data, options)
+    card = vault.card()
     chosen = SearchOptions.of(options)
     reply = plan_request(request, card_facts(card), chosen.model_dump(mode="json"))
-    plan = chosen.apply(reply.plan)
+    resolved = resolve_on(chosen.apply(reply.plan), vault.view(), options.seed)
+    plan = resolved.plan
+    understood = [*reply.understood, *resolved.understood]
+    not_understood = [*reply.not_understood, *resolved.not_understood]
     if as_json:
         content = {
-            "understood": list(reply.understood),
-            "not_understood": list(reply.not_understood),
+            "understood": understood,
+            "not_understood": not_understood,
             "dataset": card.model_dump(mode="json"),
             "plan": plan.model_dump(mode="json"),
             "plan_sha256": plan.sha256(),
         }
         return json.dumps(content, indent=2)
-    lines = [f"understood: {line}" for line in reply.understood]
-    lines += [f"not understood: {line}" for line in reply.not_understood]
+    lines = [f"understood: {line}" for line in understood]
+    lines += [f"not understood: {line}" for line in not_understood]
     lines += [f"data: {card.n_usable} of {card.n_events} events of {card.name} can be searched", ""]
     return printable("\n".join(lines), 20_000) + "\n" + plan.model_dump_json(indent=2)

@@ -21,6 +21,7 @@ from bumpscout_sandbox.records import FinalScan, FrozenPlan, TaskRun
 from bumpscout_tools import scripts
 from bumpscout_tools.features.dijet import DIJET_FEATURES
 from bumpscout_tools.scan.calibration import NullCells
+from bumpscout_tools.scan.cross_sections import Resolved, resolve_cross_sections
 from bumpscout_tools.scan.outcome import (
     Cell,
     CellSpectrum,
@@ -129,6 +130,9 @@ class FakeGate:
         self.fails_alone = False
         self.explored: list[SearchPlan] = []
         self.claims: list[str] = []
+
+    def resolve(self, plan: SearchPlan) -> Resolved:
+        return resolve_cross_sections(plan, 70_000)
 
     def run_task(self, task_id: str, script: str, plan: SearchPlan, detector_index: int) -> TaskRun:
         detector = plan.detectors[detector_index]

@@ -166,29 +166,16 @@ def test_cross_sections_need_a_luminosity() -> None:
     assert any("--luminosity-fb" in text for text in reply.not_understood)
 
 
-def test_cross_sections_become_efficiencies() -> None:
-    # 70000 events at 1/fb are 70 pb, so 7 pb are a tenth of them; 0.07 pb are 70 events.
+def test_cross_sections_are_planned_as_such() -> None:
     reply = plan("scan from 7 pb to 0.07 pb", luminosity_fb=1.0)
-    assert reply.plan.working_points.efficiencies == pytest.approx(
-        (0.1, 0.0316, 0.01, 0.00316, 0.001)
-    )
+    assert reply.plan.working_points.cross_sections_pb == pytest.approx((7, 2.21, 0.7, 0.221, 0.07))
     assert reply.plan.luminosity_fb == 1.0
     assert not reply.not_understood
     in_fb = plan("scan from 7000 fb to 70 fb at 1 fb-1")
     assert in_fb.plan.working_points == reply.plan.working_points
     assert in_fb.plan.luminosity_fb == 1.0
-
-
-def test_cross_sections_outside_the_data_are_clipped_and_said() -> None:
-    reply = plan("700 pb to 1e-6 pb", luminosity_fb=1.0)
-    efficiencies = reply.plan.working_points.efficiencies
-    assert efficiencies[0] == 1.0
-    assert efficiencies[-1] == pytest.approx(10 / 70_000, rel=1e-3)
-    assert any("700 pb" in text and "clipped" in text for text in reply.not_understood)
-    assert any("1e-06 pb" in text and "10 events" in text for text in reply.not_understood)
-    far_out = plan("7000 pb to 700 pb", luminosity_fb=1.0)
-    assert far_out.plan.working_points == SearchPlan().working_points
-    assert any("lie outside" in text for text in far_out.not_understood)
+    above_one = plan("scan from 10 pb to 0.01 pb in 4 steps", luminosity_fb=139.0)
+    assert above_one.plan.working_points.cross_sections_pb == (10, 1, 0.1, 0.01)
 
 
 @pytest.mark.parametrize(

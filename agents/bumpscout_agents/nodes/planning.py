@@ -62,19 +62,22 @@ class PlanningNodes:
             },
             accept=lambda reply: _check_plan(options.apply(reply.plan), card),
         )
-        plan = options.apply(reply.plan)
+        resolved = self._services.gate.resolve(options.apply(reply.plan))
+        plan = resolved.plan
+        understood = [*reply.understood, *resolved.understood]
+        not_understood = [*reply.not_understood, *resolved.not_understood]
         write_record(self._services.run_dir / "plan.json", plan)
-        for sentence in reply.understood:
+        for sentence in understood:
             self._services.progress("plan", f"understood: {sentence}", None, None)
-        for sentence in reply.not_understood:
+        for sentence in not_understood:
             self._services.progress("plan", f"not understood: {sentence}", None, None)
         tasks = [
             TaskRecord(id=f"{index + 1:02d}", detector=detector.name, detector_index=index)
             for index, detector in enumerate(plan.detectors)
         ]
         return {
-            "understood": list(reply.understood),
-            "not_understood": list(reply.not_understood),
+            "understood": understood,
+            "not_understood": not_understood,
             "plan": plan.model_dump(mode="json"),
             "tasks": [task.model_dump(mode="json") for task in tasks],
             "current": 0,

@@ -27,10 +27,7 @@ from bumpscout_agents.options import PlanOptions
 from bumpscout_agents.schemas import PlannerReply
 from bumpscout_tools.scan.plan import DetectorPlan, SearchPlan
 
-__all__ = ["MIN_SELECTED", "plan_request"]
-
-MIN_SELECTED = 10
-"""Cuts that would keep fewer events of the whole sample are clipped: nothing could be fitted."""
+__all__ = ["plan_request"]
 
 _HINT = (
     rf"(?:\b(?:around|near|at|about|close to|roughly|approximately|of|with a mass of) )?"
@@ -64,7 +61,7 @@ def plan_request(
     beam = read_beam(text, said)
     luminosity, sqrt_s = _beam(beam, options, plan, said, default)
     _counts(counts, options, plan, said)
-    _cuts(text, counts.get("steps"), luminosity, card, plan, said)
+    _cuts(text, counts.get("steps"), luminosity, plan, said)
     for phrase in _known_but_not_there(text):
         said.not_understood.append(phrase)
     _masses(text, sqrt_s, card, plan, said)
@@ -229,7 +226,6 @@ def _cuts(
     text: RequestText,
     steps: int | None,
     luminosity_fb: float | None,
-    card: dict[str, JsonValue],
     plan: dict[str, JsonValue],
     said: Said,
 ) -> None:
@@ -246,7 +242,7 @@ def _cuts(
                 f"{_picobarns(visible)}: cuts were given in percent as well; those are used."
             )
     elif asked_pb:
-        values = _from_cross_sections(visible, steps, luminosity_fb, card, said)
+        _cross_sections(visible, steps, luminosity_fb, plan, said)
     if values:
         plan["working_points"] = {**_part(plan, "working_points"), "efficiencies": list(values)}
         listed = ", ".join(_percent(value) for value in values)
@@ -256,7 +252,8 @@ def _cuts(
             else f"Scan of the anomaly cut from {_percent(values[0])} down to "
             f"{_percent(values[-1])}, at {listed} of the events."
         )
-    if steps is not None and not (cuts.high and asked) and not (visible.high and values):
+    used_pb = asked_pb and not asked and luminosity_fb is not None
+    if steps is not None and not (cuts.high and asked) and not (visible.high and used_pb):
         said.not_understood.append(
             f"{steps} steps: they need a range of cuts, such as from 10% down to 0.1%."
         )
@@ -274,56 +271,32 @@ def _picobarns(visible: CutRange) -> str:
     return ", ".join(f"{value:g} pb" for value in visible.listed)
 
 
-def _from_cross_sections(
+def _cross_sections(
     visible: CutRange,
     steps: int | None,
     luminosity_fb: float | None,
-    card: dict[str, JsonValue],
+    plan: dict[str, JsonValue],
     said: Said,
-) -> tuple[float, ...]:
-    """Turn visible cross sections into efficiencies: sigma * L / n_events, 1 pb = 1000 fb."""
-    n_events = _float(card.get("n_usable") or card.get("n_events"))
-    if luminosity_fb is None or not n_events:
-        missing = "the luminosity of the data is unknown; give --luminosity-fb"
-        if luminosity_fb is not None:
-            missing = "the number of events is unknown"
+) -> None:
+    """Plan visible cross sections; the fitted mass range decides later what they select."""
+    if luminosity_fb is None:
         said.not_understood.append(
-            f"{_picobarns(visible)}: a visible cross section is N_selected / luminosity, and "
-            f"{missing}. The default cuts are used."
+            f"{_picobarns(visible)}: a visible cross section is N_selected / luminosity, and the "
+            "luminosity of the data is unknown; give --luminosity-fb. The default cuts are used."
         )
-        return ()
-    asked = visible.listed if visible.high is None else (visible.high, visible.low or visible.high)
-    tightest = min(1.0, MIN_SELECTED / n_events)
-    exact = [value * 1000.0 * luminosity_fb / n_events for value in asked]
-    usable = [min(1.0, max(tightest, value)) for value in exact]
-    all_pb = n_events / (1000.0 * luminosity_fb)
-    if max(exact) < tightest or min(exact) > 1.0:
-        said.not_understood.append(
-            f"{_picobarns(visible)}: at {luminosity_fb:g}/fb all {n_events:.0f} events are "
-            f"{all_pb:.3g} pb, and {MIN_SELECTED} events {all_pb * tightest:.3g} pb; the cuts lie "
-            "outside. The default cuts are used."
-        )
-        return ()
-    for value, fraction in zip(asked, exact, strict=True):
-        if fraction > 1.0:
-            said.not_understood.append(
-                f"{value:g} pb is more than the {all_pb:.3g} pb of all {n_events:.0f} events "
-                f"at {luminosity_fb:g}/fb; clipped to all events."
-            )
-        elif fraction < tightest:
-            said.not_understood.append(
-                f"{value:g} pb is fewer than {MIN_SELECTED} events at {luminosity_fb:g}/fb; "
-                f"clipped to {MIN_SELECTED} events, {all_pb * tightest:.3g} pb."
-            )
+        return
+    values = visible.listed
+    if visible.high is not None and visible.low is not None:
+        # The spacing depends on the ratio alone; the upper end may lie above 1 pb.
+        ratios = efficiencies_of(1.0, visible.low / visible.high, steps)
+        inner = [float(f"{visible.high * ratio:.3g}") for ratio in ratios[1:-1]]
+        values = tuple(sorted({visible.high, *inner, visible.low}, reverse=True))
+    plan["luminosity_fb"] = luminosity_fb
+    plan["working_points"] = {**_part(plan, "working_points"), "cross_sections_pb": list(values)}
     said.understood.append(
-        f"Visible cross sections {_picobarns(visible)} at {luminosity_fb:g}/fb, as fractions of "
-        f"all {n_events:.0f} events; cuts keep these fractions of the events in the fitted mass "
-        "range, so the cross sections that are reported are smaller by its share."
+        f"Anomaly cuts at visible cross sections of {', '.join(f'{value:g}' for value in values)} "
+        f"pb, at {luminosity_fb:g}/fb."
     )
-    rounded = [float(f"{value:.4g}") for value in usable]
-    if visible.high is not None:
-        return efficiencies_of(max(rounded), min(rounded), steps)
-    return tuple(sorted(set(rounded), reverse=True))
 
 
 def _percent(value: float) -> str:

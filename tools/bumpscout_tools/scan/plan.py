@@ -64,9 +64,16 @@ class WindowPlan(_Settings):
 
 
 class WorkingPointPlan(_Settings):
-    """Thresholds on the score, as efficiencies; a deterministic rule refines the hottest."""
+    """Thresholds on the score, as efficiencies; a deterministic rule refines the hottest.
+
+    Visible cross sections, where given, decide the efficiencies as soon as the number of events in
+    the fitted mass range is known.
+    """
 
     efficiencies: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (0.1, 0.03, 0.01, 0.003, 0.001)
+    cross_sections_pb: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        default=(), description="N_selected / luminosity of each working point, falling"
+    )
     refine_rounds: int = Field(default=1, ge=0, le=4)
 
     @model_validator(mode="after")
@@ -75,6 +82,8 @@ class WorkingPointPlan(_Settings):
             raise ValueError("at least one efficiency is needed")
         if list(self.efficiencies) != sorted(set(self.efficiencies), reverse=True):
             raise ValueError(f"efficiencies must fall strictly: {self.efficiencies}")
+        if list(self.cross_sections_pb) != sorted(set(self.cross_sections_pb), reverse=True):
+            raise ValueError(f"cross_sections_pb must fall strictly: {self.cross_sections_pb}")
         return self
 
 
@@ -123,6 +132,14 @@ class SearchPlan(_Settings):
     luminosity_fb: float | None = Field(default=None, gt=0)
     significance_for_claim: float = Field(default=3.0, gt=0, le=8)
     blinding: Literal["open", "staged"] = "open"
+
+    @model_validator(mode="after")
+    def _luminosity_for_cross_sections(self) -> Self:
+        if self.working_points.cross_sections_pb and self.luminosity_fb is None:
+            raise ValueError(
+                "working_points.cross_sections_pb are N_selected / luminosity: give luminosity_fb"
+            )
+        return self
 
     @model_validator(mode="after")
     def _bump_fits_window(self) -> Self:

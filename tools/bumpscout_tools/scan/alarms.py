@@ -1,0 +1,215 @@
+"""How often the procedure fires on background alone, measured on many background-only data sets.
+
+Each data set is scanned, a null generator is fitted to *it*, and a few replays are drawn from that
+generator. The statistic of a data set is then ranked in the pool of all replays of the others
+("warp-speed" bootstrap: Giacomini, Politis and White, Econometric Theory 29 (2013) 567), which
+costs one replay a data set where a nested calibration costs hundreds. Data sets are never ranked
+among themselves: such ranks are uniform whatever the null.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict
+from scipy.stats import ks_2samp
+
+from bumpscout_tools.errors import BumpscoutError, ConfigurationError
+from bumpscout_tools.events.view import View
+from bumpscout_tools.scan.calibration import NullCells, statistic
+from bumpscout_tools.scan.execute import Prepared, RunScript, execute, prepare
+from bumpscout_tools.scan.null import fit_null
+from bumpscout_tools.scan.plan import SearchPlan
+from bumpscout_tools.scan.replay import Excess, Replay, excesses, replay_once
+from bumpscout_tools.scan.serial import SerialExecutor
+from bumpscout_tools.statistics import clopper_pearson
+
+__all__ = ["AlarmRates", "NullTrial", "Rate", "alarm_rates", "null_trial", "pooled_p"]
+
+FloatArray = npt.NDArray[np.float64]
+MakeReplays = Callable[[SearchPlan, Prepared, tuple[float, float], int], Sequence[Replay]]
+
+
+class NullTrial(BaseModel):
+    """A background-only data set after its scan, with replays from its own null generator.
+
+    Attributes:
+        cells: what the scan of the data set found.
+        replays: replays of the plan on draws from the generator fitted to this data set.
+        guards: names of the guards that fired on the largest excess.
+        local_z: largest raw local z of a cell that can be believed; minus infinity is None.
+        error: what ended the scan, if anything did.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    n_events: int
+    cells: tuple[Excess, ...] = ()
+    replays: tuple[Replay, ...] = ()
+    guards: tuple[str, ...] = ()
+    local_z: float | None = None
+    error: str | None = None
+
+
+class Rate(BaseModel):
+    """k of n with the 68% interval of Clopper and Pearson."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    k: int
+    n: int
+    value: float
+    low: float
+    high: float
+
+
+class AlarmRates(BaseModel):
+    """False alarms of the procedure on background-only data sets.
+
+    `ks_p` compares the statistics of the data sets with those of the replays (Kolmogorov and
+    Smirnov, two samples): small where replays are not what background looks like.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    n_data_sets: int
+    n_replays: int
+    below: dict[str, Rate]
+    ks_p: float
+    local_z_above_3: Rate
+    guard_fired: Rate
+
+
+def null_trial(
+    plan: SearchPlan,
+    view: View,
+    *,
+    name: str,
+    seed: int,
+    run_script: RunScript,
+    n_replays: int = 1,
+    make_replays: MakeReplays | None = None,
+) -> NullTrial:
+    """Scan one background-only data set and replay the plan on draws from its own null.
+
+    Args:
+        plan: the search plan.
+        view: all events of the data set.
+        name: what the data set is called.
+        seed: decides scan, null generator and replays.
+        run_script: gives the scores of a detector.
+        n_replays: replays from the generator that is fitted to this data set.
+        make_replays: makes the replays otherwise, given plan, prepared data, the window of the
+            largest excess and the seed; for tests of what a wrong null does.
+    """
+    try:
+        outcome = execute(
+            plan,
+            view,
+            np.random.default_rng(seed),
+            SerialExecutor(),
+            run_script,
+            lambda _test: None,
+        )
+        best = outcome.best()
+        replays: Sequence[Replay] = ()
+        if best is not None:
+            prepared = prepare(plan, view, np.random.default_rng(seed))
+            if make_replays is None:
+                null = fit_null(plan, prepared, best.window_gev, seed)
+                replays = [replay_once(plan, null, k, seed, run_script) for k in range(n_replays)]
+            else:
+                replays = make_replays(plan, prepared, best.window_gev, seed)
+    except BumpscoutError as error:
+        return NullTrial(name=name, n_events=len(view), error=str(error)[:500])
+    fired = outcome.guards.get(best.test_id, ()) if best is not None else ()
+    z = [cell.local_z for cell in outcome.cells if cell.believable]
+    return NullTrial(
+        name=name,
+        n_events=len(view),
+        cells=excesses(outcome),
+        replays=tuple(replays),
+        guards=tuple(guard.name for guard in fired if guard.fired),
+        local_z=max(z) if z else None,
+    )
+
+
+def pooled_p(
+    plan: SearchPlan, trials: Sequence[NullTrial], rng: np.random.Generator
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Rank each data set in the pool of the others' replays.
+
+    Null mean and width of the cells come from all replays. A scan that failed, like a replay that
+    failed, counts as reaching everything; one without a believable cell reaches nothing.
+
+    Args:
+        plan: the search plan.
+        trials: of data sets that are alike, so that their replays may be pooled.
+        rng: breaks ties.
+
+    Returns:
+        p-values (n,), statistics of the data sets (n,), and of the replays (m,).
+
+    Raises:
+        ConfigurationError: if there are fewer than two data sets with replays.
+    """
+    owners = [i for i, trial in enumerate(trials) for _ in trial.replays]
+    if len(set(owners)) < 2:
+        raise ConfigurationError("At least two data sets with replays are needed to rank any.")
+    everything = [replay for trial in trials for replay in trial.replays]
+    calibration = NullCells.estimate(plan, (), everything)
+    data = np.array(
+        [np.inf if t.error is not None else statistic(t.cells, calibration) for t in trials]
+    )
+    pool = np.array(
+        [np.inf if r.error is not None else statistic(r.cells, calibration) for r in everything]
+    )
+    owner = np.array(owners)
+    p = np.empty(len(data))
+    for index, value in enumerate(data):
+        others = pool[owner != index]
+        above, ties = np.count_nonzero(others > value), np.count_nonzero(others == value)
+        p[index] = (above + rng.random() * (ties + 1)) / (len(others) + 1)
+    return p, data, pool
+
+
+def alarm_rates(
+    plan: SearchPlan,
+    trials: Sequence[NullTrial],
+    rng: np.random.Generator,
+    levels: Sequence[float] = (0.05, 0.01),
+) -> AlarmRates:
+    """Return how often the procedure fires on these data sets, and whether its p is uniform.
+
+    Args:
+        plan: the search plan.
+        trials: of data sets that are alike.
+        rng: breaks ties.
+        levels: p-values below which the procedure fires.
+
+    Raises:
+        ConfigurationError: as `pooled_p`.
+    """
+    p, data, pool = pooled_p(plan, trials, rng)
+    n = len(trials)
+    above = sum(trial.local_z is not None and trial.local_z > 3 for trial in trials)
+    return AlarmRates(
+        n_data_sets=n,
+        n_replays=len(pool),
+        below={f"{level:g}": _rate(int(np.count_nonzero(p <= level)), n) for level in levels},
+        ks_p=float(ks_2samp(_finite(data), _finite(pool)).pvalue),
+        local_z_above_3=_rate(above, n),
+        guard_fired=_rate(sum(bool(trial.guards) for trial in trials), n),
+    )
+
+
+def _finite(values: FloatArray) -> FloatArray:
+    return np.clip(values, -1e9, 1e9)
+
+
+def _rate(k: int, n: int) -> Rate:
+    low, high = clopper_pearson(k, n)
+    return Rate(k=k, n=n, value=k / n, low=low, high=high)
