@@ -14,6 +14,7 @@ import click
 from bumpscout import __version__
 from bumpscout.console import guarded, say_error
 from bumpscout.limits_command import limits
+from bumpscout.scan_command import scan
 from bumpscout.statistics_commands import bumphunt, fit
 from bumpscout.words import printable
 
@@ -242,6 +243,7 @@ def doctor(as_json: bool) -> None:
     _exit(action)
 
 
+app.add_command(scan)
 app.add_command(fit)
 app.add_command(bumphunt)
 app.add_command(limits)

@@ -17,7 +17,10 @@ from bumpscout.result import RESULT_FILE, read_result
 from bumpscout_tools.errors import ConfigurationError
 from bumpscout_tools.files import write_atomic
 
-__all__ = ["Options", "RunFolder", "RunRecord"]
+__all__ = ["SCAN_FILE", "Options", "RunFolder", "RunRecord"]
+
+SCAN_FILE = "scan.json"
+"""The configuration that a scan carried out; `bumpscout scan` reads it again."""
 
 
 class Options(BaseModel):
@@ -25,7 +28,7 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    model: Literal["offline"] = "offline"
+    model: Literal["offline", "none"] = "offline"
     blinding: Literal["open", "staged"] = "open"
     approve: Literal["ask", "auto"] = "auto"
     luminosity_fb: float | None = Field(default=None, gt=0)
@@ -43,6 +46,7 @@ class RunRecord(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     schema_version: Literal["bumpscout.run/1"] = "bumpscout.run/1"
+    kind: Literal["search", "scan"] = "search"
     run_id: str = Field(pattern=r"^[0-9a-z-]{1,64}$")
     started: str
     request: str
@@ -58,7 +62,14 @@ class RunFolder:
     record: RunRecord
 
     @classmethod
-    def create(cls, path: Path, request: str, data: Path, options: Options) -> Self:
+    def create(
+        cls,
+        path: Path,
+        request: str,
+        data: Path,
+        options: Options,
+        kind: Literal["search", "scan"] = "search",
+    ) -> Self:
         """Make the folder, or take an empty one, and mark it.
 
         Raises:
@@ -86,6 +97,7 @@ class RunFolder:
             )
         record = RunRecord(
             run_id=f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}",
+            kind=kind,
             started=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             request=request,
             data=str(data.resolve()),

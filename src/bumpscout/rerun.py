@@ -13,7 +13,7 @@ import click
 from bumpscout import __version__
 from bumpscout.console import guarded
 from bumpscout.files import inside, read_bytes
-from bumpscout.folder import Options, RunRecord, read_record, sha256_of
+from bumpscout.folder import SCAN_FILE, Options, RunRecord, read_record, sha256_of
 from bumpscout.result import Result, read_result
 from bumpscout.verify import verify_ledger
 from bumpscout_tools.errors import ConfigurationError, InputDataError
@@ -68,7 +68,7 @@ def _repeat(folder: Path, data: Path | None, out: Path) -> None:
     path = data or Path(record.data)
     check_folder(folder, result, path)
     click.echo("Hashes of data and scripts and the ledger agree; searching again.")
-    done = subprocess.run(search_command(record, path, out), check=False)
+    done = subprocess.run(search_command(folder, record, path, out), check=False)
     if done.returncode:
         raise ConfigurationError(
             f"The repeated search ended with exit code {done.returncode}; there is nothing to "
@@ -111,9 +111,13 @@ def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def search_command(record: RunRecord, data: Path, out: Path) -> list[str]:
-    """Return the command that repeats a search."""
-    command = [sys.executable, "-m", "bumpscout", "search", f"--data={data}", f"--out={out}"]
+def search_command(folder: Path, record: RunRecord, data: Path, out: Path) -> list[str]:
+    """Return the command that repeats the search or scan of a folder."""
+    program = [sys.executable, "-m", "bumpscout"]
+    if record.kind == "scan":
+        config = folder / SCAN_FILE
+        return [*program, "scan", f"--data={data}", f"--out={out}", "--", str(config)]
+    command = [*program, "search", f"--data={data}", f"--out={out}"]
     for name, value in record.options.model_dump().items():
         if value is not None and value != Options.model_fields[name].default:
             option = {"sqrt_s_gev": "sqrt-s"}.get(name, name.replace("_", "-"))

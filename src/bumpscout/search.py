@@ -6,30 +6,37 @@ import contextlib
 import logging
 import sys
 import threading
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from bumpscout.cluster import local_executor, uninterrupted, usable_cpus
+from bumpscout.cluster import local_executor, usable_cpus
 from bumpscout.console import Progress, check_interrupt
 from bumpscout.folder import Options, RunFolder
 from bumpscout.rerun import write_rerun
 from bumpscout.session import Session
+from bumpscout.steps import (
+    carried_out,
+    check_same_data,
+    check_there,
+    deadline,
+    find_examples,
+    open_vault,
+)
 from bumpscout.verify import LEDGER_FILE
-from bumpscout.words import format_p, mass_tev, printable, reached, z_value
+from bumpscout.words import printable
 from bumpscout_agents.options import PlanOptions
-from bumpscout_tools.errors import BumpscoutError, ConfigurationError, InputDataError
+from bumpscout_tools.errors import ConfigurationError
 from bumpscout_tools.scan.plan import SearchPlan
 
 if TYPE_CHECKING:
     from bumpscout.result import Result
     from bumpscout_sandbox.gate import Gate
-    from bumpscout_sandbox.vault import Vault
 
-__all__ = ["SearchOptions", "dry_run", "resume_search", "run_search", "summary"]
+__all__ = ["SearchOptions", "dry_run", "resume_search", "run_search"]
 
 
 class SearchOptions(PlanOptions):
@@ -73,7 +80,8 @@ def run_search(
         AgentError: if no task succeeded, or the plan waits for approval.
     """
     _check_inputs(data, options)
-    return _finish(RunFolder.create(out, request, data, options), data, as_json)
+    folder = RunFolder.create(out, request, data, options)
+    return carried_out(folder, partial(_carry_out, data=data), as_json=as_json)
 
 
 def resume_search(folder: Path, data: Path | None, *, as_json: bool = False) -> str:
@@ -90,36 +98,17 @@ def resume_search(folder: Path, data: Path | None, *, as_json: bool = False) -> 
         BumpscoutError: as `run_search`.
     """
     opened = RunFolder.reopen(folder)
+    if opened.record.kind == "scan":
+        from bumpscout.scan_run import resume_scan
+
+        return resume_scan(opened, data, as_json=as_json)
     path = data or Path(opened.record.data)
     _check_inputs(path, opened.record.options)
-    return _finish(opened, path, as_json)
-
-
-def _finish(folder: RunFolder, data: Path, as_json: bool) -> str:
-    session = Session(folder)
-    progress = Progress()
-    try:
-        result = _carry_out(session, data, progress)
-    except BaseException as error:
-        progress.close()
-        with uninterrupted():
-            _write_end(session, error)
-        raise
-    progress.close()
-    return result.model_dump_json(indent=2) if as_json else summary(result, session.folder.path)
+    return carried_out(opened, partial(_carry_out, data=path), as_json=as_json)
 
 
 def _check_inputs(data: Path, options: Options) -> None:
-    try:
-        there = data.exists()
-    except OSError as error:
-        raise InputDataError(
-            f"Cannot read {printable(str(data), 300)}: {error.strerror}."
-        ) from error
-    if not there:
-        raise InputDataError(
-            f"There is no file {printable(str(data), 300)}; check the path given to --data."
-        )
+    check_there(data)
     if options.blinding != "open":
         raise ConfigurationError(
             "--blinding staged is not available in this version; only open is. Use open for "
@@ -127,7 +116,7 @@ def _check_inputs(data: Path, options: Options) -> None:
         )
 
 
-def _carry_out(session: Session, data: Path, progress: Progress) -> Result:
+def _carry_out(session: Session, progress: Progress, *, data: Path) -> Result:
     from bumpscout_sandbox.bwrap import BubblewrapProvider
     from bumpscout_sandbox.gate import Gate
     from bumpscout_sandbox.ledger import Ledger
@@ -135,11 +124,11 @@ def _carry_out(session: Session, data: Path, progress: Progress) -> Result:
 
     folder, options = session.folder.path, session.folder.record.options
     workers = options.workers or usable_cpus()
-    deadline = _deadline(options)
+    out_of_time = deadline(options)
     write_rerun(folder)
     progress("data", f"reading {data.name}")
-    session.vault = _open_vault(data, options)
-    _check_same_data(session)
+    session.vault = open_vault(data, options)
+    check_same_data(session)
     provider = BubblewrapProvider()
     session.provider = provider.name
     cancel = threading.Event()
@@ -160,9 +149,9 @@ def _carry_out(session: Session, data: Path, progress: Progress) -> Result:
             parallel=3 * workers,
             cancel=cancel,
         )
-        _run_graph(session, gate, progress, deadline)
+        _run_graph(session, gate, progress, out_of_time)
         progress("report", "drawing figures")
-        _find_examples(session)
+        find_examples(session)
         check_interrupt()
         stopped = session.record is None or session.record.status != "complete"
         return session.finish("stopped" if stopped else "complete")
@@ -195,105 +184,10 @@ def _run_graph(
         session.record = graph.resume_search(services)
 
 
-def _find_examples(session: Session) -> None:
-    from bumpscout.examples import find_examples
-
-    record = session.record
-    if record is None or record.final is None or record.frozen is None or session.vault is None:
-        return
-    session.examples = find_examples(
-        record.frozen.plan,
-        record.final.outcome,
-        session.vault,
-        session.folder.record.options.seed,
-        session.folder.path / "cache",
-    )
-
-
-def _open_vault(data: Path, options: Options) -> Vault:
-    from bumpscout_sandbox.vault import Vault
-
-    try:
-        return Vault.open(data, seed=options.seed, blinding=options.blinding)
-    except InputDataError as error:
-        if data.name in str(error):
-            raise
-        raise InputDataError(f"{printable(data.name, 100)}: {error}") from error
-
-
-def _check_same_data(session: Session) -> None:
-    """Refuse to go on with another file than the one that the search began with."""
-    from bumpscout.files import read_model
-    from bumpscout_sandbox.card import DatasetCard
-
-    path = session.folder.path / "card.json"
-    if session.vault is None or not path.exists():
-        return
-    known, found = read_model(path, DatasetCard), session.vault.card()
-    if known.sha256 != found.sha256:
-        raise InputDataError(
-            f"{found.name} is not the file that this search began with (SHA-256 {known.sha256}); "
-            "give the original with --data."
-        )
-
-
-def _write_end(session: Session, error: BaseException) -> None:
-    from bumpscout_agents.errors import WaitingForApproval
-    from bumpscout_agents.graph import read_search
-
-    with contextlib.suppress(BumpscoutError):
-        session.record = read_search(session.folder.path)
-    interrupted = isinstance(error, KeyboardInterrupt)
-    reason = "Interrupted." if interrupted else str(error) or type(error).__name__
-    stopped = interrupted or isinstance(error, WaitingForApproval)
-    # Whatever ended the search is what the user must hear of, not a second error from here.
-    with contextlib.suppress(Exception):
-        session.finish("stopped" if stopped else "failed", reason)
-
-
-def _deadline(options: Options) -> Callable[[], bool]:
-    if options.max_minutes is None:
-        return lambda: False
-    end = time.monotonic() + 60 * options.max_minutes
-    return lambda: time.monotonic() >= end
-
-
 def _ask(question: str) -> bool:
     import click
 
     return click.confirm(printable(question), default=False, err=True)
-
-
-def summary(result: Result, folder: Path) -> str:
-    """Return the end of a search for a terminal: verdict, bump, significances, report."""
-    lines = [printable(result.headline), ""]
-    if result.bumps:
-        bump = result.bumps[0]
-        low, high = bump.interval_gev
-        lines += [
-            f"  bump         {mass_tev(bump.mass_gev)} ({low:.0f} to {high:.0f} GeV), "
-            f"{100 * bump.working_point.efficiency:.3g}% most anomalous events",
-            f"  events       {bump.n_observed} where {bump.n_expected:.1f} are expected",
-            f"  local z      {bump.local_z:.1f} (p = {format_p(bump.local_p)}), this place alone",
-        ]
-        if bump.scan_p is not None:
-            lines.append(
-                f"  scan p       {format_p(bump.scan_p.value)} ({z_value(bump.scan_p.value):.1f} "
-                "sigma), over all masses and cuts"
-            )
-        if bump.procedure_p is not None:
-            lines.append(f"  procedure p  {format_p(bump.procedure_p.value)}; {reached(bump)}")
-    if result.dataset is not None and result.dataset.searched_gev is not None:
-        low, high = result.dataset.searched_gev
-        lines.append(
-            f"  searched     {low:.0f} to {high:.0f} GeV, {result.dataset.n_searched} of "
-            f"{result.dataset.n_events} events; the background fit starts there"
-        )
-    lines += [printable(f"  not understood: {line}") for line in result.not_understood]
-    report, here = folder / "report.html", Path.cwd()
-    shown = report.relative_to(here) if report.is_relative_to(here) else report
-    lines.append(f"  report       {shown}")
-    return "\n".join(lines)
 
 
 def dry_run(request: str, data: Path, options: Options, *, as_json: bool = False) -> str:
@@ -310,7 +204,7 @@ def dry_run(request: str, data: Path, options: Options, *, as_json: bool = False
     from bumpscout_sandbox.engine import resolve_on
 
     _check_inputs(data, options)
-    vault = _open_vault(data, options)
+    vault = open_vault(data, options)
     card = vault.card()
     chosen = SearchOptions.of(options)
     reply = plan_request(request, card_facts(card), chosen.model_dump(mode="json"))

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -32,23 +33,31 @@ from bumpscout_tools.simulation.layout import write_features_h5
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
+def _run(
+    folder: Path, *arguments: str | Path, timeout: float = 300
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "bumpscout", *map(str, arguments)],
+        cwd=folder,
+        env={**os.environ, "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=timeout,
+        check=False,
+    )
+
+
 @pytest.fixture
 def bumpscout(tmp_path: Path) -> Command:
     """Run the command line in an empty folder, without a terminal."""
+    return partial(_run, tmp_path)
 
-    def run(*arguments: str | Path, timeout: float = 300) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "bumpscout", *map(str, arguments)],
-            cwd=tmp_path,
-            env={**os.environ, "COLUMNS": "200"},
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-            timeout=timeout,
-            check=False,
-        )
 
-    return run
+@pytest.fixture(scope="session")
+def run_once(tmp_path_factory: pytest.TempPathFactory) -> Command:
+    """Run the command line for fixtures that outlive one test."""
+    return partial(_run, tmp_path_factory.mktemp("cwd"))
 
 
 def make_columns(n: int, seed: int = 1) -> dict[str, np.ndarray]:

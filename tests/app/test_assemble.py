@@ -42,7 +42,7 @@ def test_rerun_repeats_request_and_options(tmp_path):
         data="x.h5",
         options=Options(replays=20, seed=5, sqrt_s_gev=14000),
     )
-    command = search_command(record, tmp_path / "a.h5", tmp_path / "out")
+    command = search_command(tmp_path, record, tmp_path / "a.h5", tmp_path / "out")
     assert command[-2:] == ["--", "--help; rm -rf /"]
     assert {"--replays=20", "--seed=5", "--sqrt-s=14000.0"} <= set(command)
     assert not any(part.startswith("--toys") for part in command)

@@ -209,7 +209,11 @@ def _card(result: Result, evidence: Evidence) -> list[Fact]:
 
 
 def _model_words(name: str) -> str:
-    return "the offline policy, which is no language model" if name == "offline" else name
+    words = {
+        "offline": "the offline policy, which is no language model",
+        "none": "none; the plan was given in a file",
+    }
+    return words.get(name, name)
 
 
 def _plan(plan: SearchPlan) -> list[Fact]:
