@@ -256,6 +256,6 @@ def make_run() -> Callable[[str], tuple[Result, Evidence]]:
     return lambda text: (make_result(text), make_evidence(text))
 
 
-@pytest.fixture(name="make_columns")
+@pytest.fixture(scope="session", name="make_columns")
 def _make_columns() -> Callable[..., dict[str, np.ndarray]]:
     return make_columns

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bumpscout_tools.errors import ConfigurationError
 
-__all__ = ["write_atomic"]
+__all__ = ["append_line", "write_atomic"]
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
@@ -41,3 +41,24 @@ def write_atomic(path: Path, content: str | bytes) -> None:
             f"Cannot write {path}: {error.strerror}. Choose an output folder that you may write "
             "to and that has room."
         ) from error
+
+
+def append_line(path: Path, text: str) -> None:
+    """Add one line to a file; a last line that a kill has torn is ended first.
+
+    Args:
+        path: is made where it is missing.
+        text: without a line break.
+
+    Raises:
+        ConfigurationError: if the file cannot be written.
+    """
+    try:
+        with path.open("ab+") as file:
+            torn = False
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                torn = file.read(1) != b"\n"
+            file.write(b"\n" * torn + text.encode() + b"\n")
+    except OSError as error:
+        raise ConfigurationError(f"Cannot write {path}: {error.strerror}.") from error

@@ -26,7 +26,7 @@ from bumpscout_tools.scan.replay import Excess, Replay, excesses, replay_once
 from bumpscout_tools.scan.serial import SerialExecutor
 from bumpscout_tools.statistics import clopper_pearson
 
-__all__ = ["AlarmRates", "NullTrial", "Rate", "alarm_rates", "null_trial", "pooled_p"]
+__all__ = ["AlarmRates", "NullTrial", "Rate", "alarm_rates", "null_trial", "pooled_p", "rate"]
 
 FloatArray = npt.NDArray[np.float64]
 MakeReplays = Callable[[SearchPlan, Prepared, tuple[float, float], int], Sequence[Replay]]
@@ -199,10 +199,10 @@ def alarm_rates(
     return AlarmRates(
         n_data_sets=n,
         n_replays=len(pool),
-        below={f"{level:g}": _rate(int(np.count_nonzero(p <= level)), n) for level in levels},
+        below={f"{level:g}": rate(int(np.count_nonzero(p <= level)), n) for level in levels},
         ks_p=float(ks_2samp(_finite(data), _finite(pool)).pvalue),
-        local_z_above_3=_rate(above, n),
-        guard_fired=_rate(sum(bool(trial.guards) for trial in trials), n),
+        local_z_above_3=rate(above, n),
+        guard_fired=rate(sum(bool(trial.guards) for trial in trials), n),
     )
 
 
@@ -210,6 +210,7 @@ def _finite(values: FloatArray) -> FloatArray:
     return np.clip(values, -1e9, 1e9)
 
 
-def _rate(k: int, n: int) -> Rate:
+def rate(k: int, n: int) -> Rate:
+    """Return k of n with its 68% interval."""
     low, high = clopper_pearson(k, n)
     return Rate(k=k, n=n, value=k / n, low=low, high=high)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from bumpscout_tools.errors import BumpscoutError
+from bumpscout_tools.files import append_line
 from bumpscout_tools.scan.execute import RunScript, execute
 from bumpscout_tools.scan.null import NullModel
 from bumpscout_tools.scan.outcome import ScanOutcome
@@ -75,15 +75,9 @@ class ReplayStore:
         return found
 
     def append(self, replay: Replay) -> None:
-        """Add one finished replay; a torn last line before it is ended first."""
+        """Add one finished replay."""
         record = {"key": self.key, "replay": replay.model_dump(mode="json")}
-        with self.path.open("ab+") as file:
-            if file.tell():
-                file.seek(-1, os.SEEK_END)
-                torn = file.read(1) != b"\n"
-            else:
-                torn = False
-            file.write(b"\n" * torn + json.dumps(record).encode() + b"\n")
+        append_line(self.path, json.dumps(record))
 
 
 def excesses(outcome: ScanOutcome) -> tuple[Excess, ...]:

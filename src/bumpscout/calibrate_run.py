@@ -1,0 +1,330 @@
+"""Carries out `bumpscout calibrate`: what a plan does on background alone, and with a signal.
+
+Background-only pseudo-experiments are drawn from a generator fitted to the data (the window of the
+largest excess masked, which is not reported). Trials are kept in the folder as they finish, so the
+same command goes on after an interruption.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, Future
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ValidationError
+
+from bumpscout.calibrate_report import Calibration, calibration_text, write_calibration
+from bumpscout.cluster import local_executor, usable_cpus
+from bumpscout.files import read_model
+from bumpscout.folder import Options
+from bumpscout.scan_config import read_config
+from bumpscout.steps import check_there, open_vault
+from bumpscout_tools.errors import ConfigurationError
+from bumpscout_tools.files import append_line, write_atomic
+
+if TYPE_CHECKING:
+    from bumpscout_tools.events.view import View
+    from bumpscout_tools.scan.alarms import NullTrial
+    from bumpscout_tools.scan.injection import Injected
+    from bumpscout_tools.scan.null import NullModel
+    from bumpscout_tools.scan.plan import SearchPlan
+    from bumpscout_tools.script import ScriptTask
+
+__all__ = ["Calibrating", "run_calibration"]
+
+Progress = Callable[[str, str, int | None, int | None], None]
+T = TypeVar("T", bound=BaseModel)
+MARK = "calibrate.json"
+
+
+class Calibrating(BaseModel, frozen=True, extra="forbid"):
+    """Options of `calibrate`.
+
+    Attributes:
+        n_null: background-only data sets.
+        n_replays: replays from the null generator fitted to each.
+        strengths: S/sqrt(B) within 5% of the mass, of the injected signal.
+        n_signal: pseudo-experiments at each strength.
+        mass_gev: of the signal; the median of its events by default.
+    """
+
+    n_null: int = 100
+    n_replays: int = 1
+    strengths: tuple[float, ...] = (1.0, 2.0, 3.0)
+    n_signal: int = 20
+    mass_gev: float | None = None
+    workers: int | None = None
+
+
+class _Mark(BaseModel, frozen=True, extra="forbid"):
+    """What a folder of trials belongs to."""
+
+    plan_sha256: str
+    data_sha256: str
+    signal_sha256: str | None
+    seed: int
+    n_replays: int
+
+
+def run_calibration(
+    config_file: Path,
+    out: Path,
+    options: Calibrating,
+    *,
+    data: Path | None = None,
+    signal: Path | None = None,
+    seed: int | None = None,
+    progress: Progress,
+    as_json: bool = False,
+) -> str:
+    """Calibrate the plan of a configuration and return what is printed at its end.
+
+    Args:
+        config_file: see `bumpscout.scan_config.ScanConfig`.
+        out: folder of the trials and the report; one of the same calibration goes on.
+        options: how many trials of what.
+        data: file of events, instead of that of the configuration.
+        signal: events of a signal alone; without it only false alarms are measured.
+        seed: instead of that of the configuration.
+        progress: called with (stage, message, done, total).
+        as_json: return the content of ``calibration.json`` instead of the summary.
+
+    Raises:
+        ConfigurationError: if configuration or folder cannot be used.
+        InputDataError: if the data cannot be searched, or the signal does not fit them.
+    """
+    from bumpscout_sandbox.engine import resolve_on
+
+    config = read_config(config_file)
+    path = data or config.data
+    if path is None:
+        raise ConfigurationError(
+            f"{config_file} names no data; add `data: FILE` to it, or give --data."
+        )
+    for file in (path, signal):
+        if file is not None:
+            check_there(file)
+    used_seed = config.seed if seed is None else seed
+    progress("data", f"reading {path.name}", None, None)
+    vault = open_vault(path, Options(seed=used_seed))
+    signal_vault = open_vault(signal, Options(seed=used_seed)) if signal else None
+    plan = resolve_on(config.plan, vault.view(), used_seed).plan
+    mark = _Mark(
+        plan_sha256=plan.sha256(),
+        data_sha256=vault.card().sha256,
+        signal_sha256=signal_vault.card().sha256 if signal_vault else None,
+        seed=used_seed,
+        n_replays=options.n_replays,
+    )
+    _claim_folder(out, mark)
+    null, background = _null(plan, vault.view(), used_seed, progress)
+    workers = options.workers or usable_cpus()
+    with local_executor(workers) as executor:
+        nulls = _nulls(plan, null, used_seed, options, executor, out, progress)
+        injected: list[Injected] = []
+        mass = None
+        if signal_vault is not None:
+            events = signal_vault.view()
+            mass = options.mass_gev or float(np.median(events.mass))
+            injected = _injected(
+                plan, null, events, mass, used_seed, options, executor, out, progress
+            )
+    progress("report", "drawing figures", None, None)
+    report = Calibration.of(plan, path.name, background, nulls, injected, used_seed)
+    write_calibration(out, report)
+    return report.model_dump_json(indent=2) if as_json else calibration_text(report, out)
+
+
+def _claim_folder(out: Path, mark: _Mark) -> None:
+    """Make the folder, or go on in one of the same calibration."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        known = out / MARK
+        if known.exists():
+            if read_model(known, _Mark) != mark:
+                raise ConfigurationError(
+                    f"{out} holds the trials of another plan, data, signal or seed. Choose another "
+                    "--out."
+                )
+            return
+        if any(out.iterdir()):
+            raise ConfigurationError(f"{out} is not empty. Choose another --out.")
+    except OSError as error:
+        raise ConfigurationError(f"Cannot write {out}: {error.strerror}.") from error
+    write_atomic(known, mark.model_dump_json(indent=1) + "\n")
+
+
+def _null(
+    plan: SearchPlan, view: View, seed: int, progress: Progress
+) -> tuple[NullModel, tuple[float, int, float]]:
+    """Fit the generator; returns it with (expected events, order, goodness of fit)."""
+    from bumpscout_tools.scan.execute import execute, prepare
+    from bumpscout_tools.scan.null import fit_null
+    from bumpscout_tools.scan.serial import SerialExecutor
+
+    progress("null", "scanning once, to know which window to mask", None, None)
+    coarse = plan.model_copy(
+        update={"working_points": plan.working_points.model_copy(update={"refine_rounds": 0})}
+    )
+    rng = np.random.default_rng(seed)
+    outcome = execute(coarse, view, rng, SerialExecutor(), _vetted, lambda _test: None)
+    best = outcome.best()
+    if best is None:
+        raise ConfigurationError(
+            "No cell of this plan has a background fit that can be believed on these data, so "
+            "there is nothing to calibrate."
+        )
+    prepared = prepare(plan, view, np.random.default_rng(seed))
+    null = fit_null(
+        plan,
+        prepared,
+        best.window_gev,
+        seed,
+        lambda done, total: progress("null", "fitting the null generator", done, total),
+    )
+    return null, (null.expected, null.order, null.fit_p)
+
+
+def _vetted(_index: int, task: ScriptTask, view: View) -> npt.NDArray[np.float64]:
+    from bumpscout_tools.scripts import run_vetted
+
+    return run_vetted(task, view)
+
+
+def _seed_of(seed: int, *parts: object) -> int:
+    text = "/".join(map(str, (seed, *parts)))
+    return int(hashlib.sha256(text.encode()).hexdigest()[:12], 16)
+
+
+def _null_task(
+    plan: SearchPlan, null: NullModel, number: int, seed: int, n_replays: int
+) -> NullTrial:
+    """Draw one background-only data set and put it through the procedure."""
+    from bumpscout_tools.scan.alarms import null_trial
+
+    own = _seed_of(seed, "null", number)
+    view = null.draw(np.random.default_rng((own, 0)))
+    return null_trial(
+        plan, view, name=str(number), seed=own, run_script=_vetted, n_replays=n_replays
+    )
+
+
+def _signal_task(
+    plan: SearchPlan,
+    null: NullModel,
+    signal: View,
+    mass_gev: float,
+    strength: float,
+    number: int,
+    seed: int,
+) -> Injected:
+    """Draw one background-only data set, inject the signal, and scan."""
+    from bumpscout_tools.scan.injection import injection_trial
+
+    own = _seed_of(seed, "signal", mass_gev, strength, number)
+    return injection_trial(
+        plan,
+        null.draw(np.random.default_rng((own, 0))),
+        signal,
+        mass_gev=mass_gev,
+        strength=strength,
+        number=number,
+        seed=own,
+        run_script=_vetted,
+    )
+
+
+def _nulls(
+    plan: SearchPlan,
+    null: NullModel,
+    seed: int,
+    options: Calibrating,
+    executor: Executor,
+    out: Path,
+    progress: Progress,
+) -> list[NullTrial]:
+    from bumpscout_tools.scan.alarms import NullTrial
+
+    tasks = {
+        str(number): partial(_null_task, plan, null, number, seed, options.n_replays)
+        for number in range(options.n_null)
+    }
+    return _run(
+        tasks,
+        NullTrial,
+        out / "nulls.jsonl",
+        executor,
+        lambda done, total: progress("null", "background-only data sets", done, total),
+    )
+
+
+def _injected(
+    plan: SearchPlan,
+    null: NullModel,
+    signal: View,
+    mass_gev: float,
+    seed: int,
+    options: Calibrating,
+    executor: Executor,
+    out: Path,
+    progress: Progress,
+) -> list[Injected]:
+    from bumpscout_tools.scan.injection import Injected
+
+    tasks = {
+        f"{mass_gev:g}/{strength:g}/{number}": partial(
+            _signal_task, plan, null, signal, mass_gev, strength, number, seed
+        )
+        for strength in options.strengths
+        for number in range(options.n_signal)
+    }
+    return _run(
+        tasks,
+        Injected,
+        out / "injected.jsonl",
+        executor,
+        lambda done, total: progress("signal", "pseudo-experiments with a signal", done, total),
+    )
+
+
+def _run(
+    tasks: Mapping[str, Callable[[], T]],
+    model: type[T],
+    path: Path,
+    executor: Executor,
+    progress: Callable[[int, int], None],
+) -> list[T]:
+    """Run the tasks that are not on disk yet; returns all, in the order of the tasks."""
+    known = _load(path, model)
+    pending: dict[str, Future[T]] = {
+        name: executor.submit(task) for name, task in tasks.items() if name not in known
+    }
+    try:
+        for name, future in pending.items():
+            known[name] = future.result()
+            line = {"name": name, "trial": known[name].model_dump(mode="json")}
+            append_line(path, json.dumps(line))
+            progress(sum(key in known for key in tasks), len(tasks))
+    finally:
+        for future in pending.values():
+            future.cancel()
+    return [known[name] for name in tasks]
+
+
+def _load(path: Path, model: type[T]) -> dict[str, T]:
+    if not path.exists():
+        return {}
+    found: dict[str, T] = {}
+    for text in path.read_text(encoding="utf-8").splitlines():
+        try:
+            line = json.loads(text)
+            found[line["name"]] = model.model_validate(line["trial"])
+        except (ValueError, KeyError, TypeError, ValidationError):
+            continue  # a line torn by a kill; its trial is made again
+    return found

@@ -1,0 +1,76 @@
+"""The command `calibrate`: false alarms and injected signals of a plan, resumable."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from bumpscout_tools.simulation.layout import write_features_h5
+
+PLAN = {"toys": 200, "cell_toys": 50, "replays": {"n": 0}}
+QUICK = ["--n-null", "3", "--n-signal", "1", "--strength", "2", "--workers", "1"]
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory, events: Path, make_columns) -> Path:
+    """A folder with a configuration and a signal of equal masses."""
+    folder = tmp_path_factory.mktemp("inputs")
+    content = {"data": str(events), "plan": PLAN}
+    (folder / "plan.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    signal = make_columns(3000, seed=7)
+    momenta = np.hypot(signal["pxj1"], signal["pyj1"])
+    for jet in ("j1", "j2"):
+        for axis in ("x", "y"):
+            signal[f"p{axis}{jet}"] *= 1300.0 / momenta
+    write_features_h5(folder / "signal.h5", signal)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def calibrated(tmp_path_factory: pytest.TempPathFactory, inputs: Path, run_once) -> Path:
+    """The folder of one finished calibration."""
+    folder = tmp_path_factory.mktemp("calibration") / "out"
+    arguments = (inputs / "plan.yaml", "--signal", inputs / "signal.h5", "--out", folder, *QUICK)
+    done = run_once("calibrate", *arguments)
+    assert done.returncode == 0, done.stderr
+    assert "procedure p <= 0.05" in done.stdout
+    return folder
+
+
+def test_record_text_and_figures_are_there(calibrated):
+    report = json.loads((calibrated / "calibration.json").read_text())
+    assert report["alarms"]["n_data_sets"] == 3
+    assert len(report["null_p"]) == 3
+    (at,) = report["signal"]["strengths"]
+    assert (at["strength"], at["n"]) == (2.0, 1)
+    assert report["signal"]["mass_gev"] == pytest.approx(2600, rel=0.05)
+    text = (calibrated / "calibration.md").read_text()
+    for name in ("false-alarms", "detection"):
+        assert (calibrated / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert f"figures/{name}.png" in text
+
+
+def test_it_goes_on_where_it_was_and_refuses_another_calibration(calibrated, inputs, bumpscout):
+    before = (calibrated / "nulls.jsonl").read_text().splitlines()
+    (calibrated / "nulls.jsonl").write_text("\n".join(before[:2]) + "\n" + before[2][:50])
+    arguments = [inputs / "plan.yaml", "--signal", inputs / "signal.h5", "--out", calibrated]
+    first = json.loads((calibrated / "calibration.json").read_text())
+    done = bumpscout("calibrate", *arguments, *QUICK, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == first
+    after = (calibrated / "nulls.jsonl").read_text().splitlines()
+    assert after[:2] == before[:2]
+    assert after[-1] == before[2]
+    other = bumpscout("calibrate", *arguments, *QUICK, "--seed", "9")
+    assert other.returncode == 2
+    assert "another plan, data" in other.stderr
+
+
+def test_a_signal_that_is_not_there_is_an_input_error(inputs, bumpscout):
+    done = bumpscout("calibrate", inputs / "plan.yaml", "--signal", "none.h5", "--out", "x")
+    assert done.returncode == 3
+    assert "none.h5" in done.stderr

@@ -1,0 +1,152 @@
+"""Injected signals: how many are added, what is measured at the true mass, and what is found."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bumpscout_tools.errors import InputDataError
+from bumpscout_tools.scan.alarms import NullTrial
+from bumpscout_tools.scan.calibration import NullCells
+from bumpscout_tools.scan.injection import Injected, Yield, inject, injection_trial
+from bumpscout_tools.scan.performance import performance
+from bumpscout_tools.scan.plan import SearchPlan
+from bumpscout_tools.scan.replay import Excess, Replay
+
+
+@pytest.fixture
+def signal(make_view):
+    """Events of the signal alone."""
+    both = make_view(0, seed=9, n_signal=3000)
+    return both
+
+
+def test_strength_is_signal_over_root_background_near_the_mass(make_view, signal):
+    background = make_view(16_000)
+    view, ids = inject(background, signal, 2700.0, 3.0, np.random.default_rng(1))
+    near = np.abs(view.mass / 2700.0 - 1) < 0.05
+    is_signal = np.isin(view.event_id, ids)
+    s, b = (near & is_signal).sum(), (near & ~is_signal).sum()
+    assert s / np.sqrt(b) == pytest.approx(3.0, abs=4 / np.sqrt(b))
+    assert len(view) == 16_000 + len(ids)
+    assert np.isin(background.event_id, view.event_id).all()
+    # The order tells nothing: signal lies everywhere in the rows.
+    assert abs(np.flatnonzero(is_signal).mean() / len(view) - 0.5) < 0.1
+
+
+def test_impossible_injections_are_refused(make_view, signal):
+    background, rng = make_view(16_000), np.random.default_rng(1)
+    with pytest.raises(InputDataError, match="needs"):
+        inject(background, signal, 2700.0, 300.0, rng)
+    with pytest.raises(InputDataError, match="is that its mass"):
+        inject(background, signal, 5000.0, 1.0, rng)
+
+
+def test_a_strong_signal_is_found_and_its_yield_measured(make_plan, make_view, signal, cwola):
+    found = injection_trial(
+        make_plan(),
+        make_view(16_000),
+        signal,
+        mass_gev=2700.0,
+        strength=6.0,
+        number=0,
+        seed=5,
+        run_script=cwola,
+    )
+    assert found.error is None
+    assert found.best_mass_gev == pytest.approx(2700.0, rel=0.03)
+    inclusive, *cut = found.yields
+    assert inclusive.efficiency is None
+    assert [row.efficiency for row in cut] == list(make_plan().working_points.efficiencies)
+    assert all(row.n_true <= inclusive.n_true for row in cut)
+    for row in found.yields:
+        assert abs(row.n_observed - row.n_expected - row.n_true) < 4 * row.error
+
+
+def test_nothing_is_measured_where_no_window_holds_the_mass(make_plan, make_view, cwola):
+    far = make_view(0, seed=9, n_signal=3000, signal_gev=8000.0)
+    found = injection_trial(
+        make_plan(),
+        make_view(16_000),
+        far,
+        mass_gev=8000.0,
+        strength=1.0,
+        number=0,
+        seed=5,
+        run_script=cwola,
+    )
+    assert found.yields == ()
+
+
+def cells(excess: float) -> tuple[Excess, ...]:
+    values = [*np.linspace(-1.5, 1.5, 9), excess]
+    return tuple(
+        Excess(detector=0, efficiency=0.01, excess=x, local_z=x, believable=True) for x in values
+    )
+
+
+def made(strength: float, number: int, excess: float, mass: float, measured: int) -> Injected:
+    rows = (
+        Yield(
+            efficiency=None,
+            n_observed=1000 + measured,
+            n_expected=1000,
+            error=30,
+            n_true=60,
+            local_z=strength,
+        ),
+        Yield(
+            efficiency=0.01,
+            n_observed=100 + measured,
+            n_expected=100,
+            error=10,
+            n_true=50,
+            local_z=3 * strength,
+            excess=6 * strength,
+        ),
+    )
+    return Injected(
+        mass_gev=3000.0,
+        strength=strength,
+        number=number,
+        n_signal=80,
+        cells=cells(excess),
+        best_mass_gev=mass,
+        best_local_z=excess,
+        yields=rows,
+    )
+
+
+def test_performance_counts_what_is_found_at_the_right_mass_only():
+    rng = np.random.default_rng(2)
+    nulls = [
+        NullTrial(
+            name=str(k),
+            n_events=1,
+            replays=(Replay(index=0, n_events=1, cells=cells(2 + rng.random())),),
+        )
+        for k in range(199)
+    ]
+    injected = [
+        made(1.0, 0, 2.0, 3000.0, 50),
+        made(1.0, 1, 2.0, 3030.0, 50),
+        made(2.0, 0, 9.0, 3030.0, 60),
+        made(2.0, 1, 9.0, 4000.0, 40),
+    ]
+    found = performance(SearchPlan(), nulls, injected)
+    weak, strong = found.strengths
+    assert (weak.found_5pc.k, strong.found_5pc.k, strong.found_5pc.n) == (0, 1, 2)
+    assert strong.mass_bias == pytest.approx(0.01)
+    assert strong.median_p == pytest.approx(1 / 200)
+    inclusive, cut = strong.yields
+    assert (inclusive.mean_measured, cut.mean_true) == (50, 50)
+    assert cut.covered.k == 2
+    assert cut.pull_mean == pytest.approx(0.0)
+    # Behind the cut the excess is 6 times the strength, from the null median in null widths.
+    null = NullCells.estimate(SearchPlan(), (), [trial.replays[0] for trial in nulls])
+    one, two = (float(null.standardise(0, 0.01, 6.0 * strength)) for strength in (1, 2))
+    by_cut = {row.efficiency: row for row in found.reach}
+    assert by_cut[None].for_3_sigma is None
+    assert one < 5 < two
+    assert by_cut[0.01].for_5_sigma == pytest.approx(1 + (5 - one) / (two - one))
+    assert by_cut[0.01].gain_percent == pytest.approx(100 * (two / 2 - 1))

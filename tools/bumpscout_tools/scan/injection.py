@@ -1,0 +1,255 @@
+"""What the procedure does with a signal of known mass and strength: injected, retrained, scanned.
+
+Signal events are added to a background-only pseudo-experiment and the whole plan is carried out on
+the sum, so that detectors train on the signal as they would in data. Strength is S/sqrt(B) within
+5% of the signal's mass before any cut. Two things are measured: what the scan finds, with its
+significance calibrated like the data's; and the signal yield at the true mass for each working
+point, in an interval that does not depend on the events (a scanned maximum is biased upwards).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict
+
+from bumpscout_tools.background import fit_batch
+from bumpscout_tools.errors import BumpscoutError, InputDataError
+from bumpscout_tools.events.view import View
+from bumpscout_tools.scan.cells import fit_background
+from bumpscout_tools.scan.execute import Prepared, RunScript, execute, prepare
+from bumpscout_tools.scan.layout import Layout
+from bumpscout_tools.scan.outcome import ScanOutcome
+from bumpscout_tools.scan.plan import SearchPlan
+from bumpscout_tools.scan.replay import Excess, excesses
+from bumpscout_tools.scan.serial import SerialExecutor
+from bumpscout_tools.script import ScriptTask
+from bumpscout_tools.statistics import poisson_z
+
+__all__ = ["NEAR", "Injected", "Yield", "inject", "injection_trial"]
+
+FloatArray = npt.NDArray[np.float64]
+
+NEAR = 0.05
+"""Events within this fraction of the signal's mass count in S/sqrt(B)."""
+FIT_TOYS = 200
+
+
+class Yield(BaseModel):
+    """The signal yield near the true mass at one working point, measured and true.
+
+    `efficiency` is None for all events without a cut. `error` holds the Poisson error of the count
+    and that of the fitted expectation, from refitted toys. `excess` is that of the cell of the scan
+    in the window of the true mass, None without a cut or where the cell cannot be believed.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    efficiency: float | None
+    n_observed: int
+    n_expected: float
+    error: float
+    n_true: int
+    local_z: float
+    excess: float | None = None
+
+
+class Injected(BaseModel):
+    """One pseudo-experiment with a signal, scanned.
+
+    Attributes:
+        strength: S/sqrt(B) near the mass, before any cut.
+        n_signal: signal events in the fitted range.
+        cells: what the scan found, for its calibrated significance.
+        best_mass_gev: where the largest excess is.
+        yields: at the true mass, inclusive first, then by falling efficiency.
+        error: what ended the scan, if anything did.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    mass_gev: float
+    strength: float
+    number: int
+    n_signal: int = 0
+    cells: tuple[Excess, ...] = ()
+    best_mass_gev: float | None = None
+    best_local_z: float | None = None
+    yields: tuple[Yield, ...] = ()
+    error: str | None = None
+
+
+class _Kept:
+    """Runs a detector and keeps its scores."""
+
+    def __init__(self, run_script: RunScript) -> None:
+        self._run_script = run_script
+        self.scores: list[FloatArray] = []
+
+    def __call__(self, index: int, task: ScriptTask, view: View) -> FloatArray:
+        self.scores.append(self._run_script(index, task, view))
+        return self.scores[-1]
+
+
+def inject(
+    background: View,
+    signal: View,
+    mass_gev: float,
+    strength: float,
+    rng: np.random.Generator,
+) -> tuple[View, npt.NDArray[np.uint64]]:
+    """Add signal events to a background, in an order that tells nothing.
+
+    Args:
+        background: events without a signal.
+        signal: events of the signal alone, with the same features or more.
+        mass_gev: mass of the signal.
+        strength: S/sqrt(B) within `NEAR` of the mass.
+        rng: chooses the signal events, and the order.
+
+    Returns:
+        The events, and the identifiers of those that are signal, for scoring alone.
+
+    Raises:
+        InputDataError: if the signal has too few events for this strength, or lacks a feature.
+    """
+    unknown = [name for name in background.feature_names if name not in signal.feature_names]
+    if unknown:
+        raise InputDataError(f"The signal lacks the features {unknown} of the background.")
+    near = [np.abs(view.mass / mass_gev - 1) < NEAR for view in (background, signal)]
+    if not near[1].any():
+        raise InputDataError(
+            f"No signal event lies within {NEAR:.0%} of {mass_gev:.0f} GeV; is that its mass?"
+        )
+    wanted = round(strength * float(np.sqrt(near[0].sum())) / float(near[1].mean()))
+    if wanted > len(signal):
+        raise InputDataError(
+            f"S/sqrt(B) = {strength:g} at {mass_gev:.0f} GeV needs {wanted} signal events; there "
+            f"are {len(signal)}."
+        )
+    rows = rng.choice(len(signal), wanted, replace=False)
+    columns = [signal.feature_names.index(name) for name in background.feature_names]
+    ids = rng.integers(2**64, size=wanted, dtype=np.uint64)
+    order = rng.permutation(len(background) + wanted)
+    view = View(
+        np.concatenate([background.event_id, ids])[order],
+        np.concatenate([background.mass, signal.mass[rows]])[order],
+        np.concatenate([background.features, signal.features[rows][:, columns]])[order],
+        background.feature_names,
+    )
+    return view, ids
+
+
+def injection_trial(
+    plan: SearchPlan,
+    background: View,
+    signal: View,
+    *,
+    mass_gev: float,
+    strength: float,
+    number: int,
+    seed: int,
+    run_script: RunScript,
+) -> Injected:
+    """Inject, carry out the plan, and measure.
+
+    Args:
+        plan: the search plan.
+        background: a background-only pseudo-experiment.
+        signal: events of the signal alone.
+        mass_gev: its mass.
+        strength: S/sqrt(B) near it.
+        number: of the repetition.
+        seed: decides everything.
+        run_script: gives the scores of a detector.
+    """
+    about = {"mass_gev": mass_gev, "strength": strength, "number": number}
+    rng = np.random.default_rng((seed, 30))
+    kept = _Kept(run_script)
+    try:
+        view, ids = inject(background, signal, mass_gev, strength, rng)
+        outcome = execute(
+            plan, view, np.random.default_rng(seed), SerialExecutor(), kept, lambda _test: None
+        )
+        prepared = prepare(plan, view, np.random.default_rng(seed))
+    except BumpscoutError as error:
+        return Injected.model_validate({**about, "error": str(error)[:500]})
+    best = outcome.best()
+    is_signal = np.isin(prepared.view.event_id, ids)
+    return Injected.model_validate(
+        {
+            **about,
+            "n_signal": int(is_signal.sum()),
+            "cells": excesses(outcome),
+            "best_mass_gev": float(np.mean(best.interval_gev)) if best else None,
+            "best_local_z": best.local_z if best else None,
+            "yields": _yields(plan, prepared, outcome, kept.scores[0], is_signal, mass_gev, rng),
+        }
+    )
+
+
+def _yields(
+    plan: SearchPlan,
+    prepared: Prepared,
+    outcome: ScanOutcome,
+    scores: FloatArray,
+    is_signal: npt.NDArray[np.bool_],
+    mass_gev: float,
+    rng: np.random.Generator,
+) -> tuple[Yield, ...]:
+    layout, mass = prepared.layout, prepared.view.mass
+    window = _window_at(layout.windows_gev, mass_gev)
+    if window is None:
+        return ()
+    excess = {
+        cell.efficiency: cell.excess
+        for cell in outcome.cells
+        if cell.believable
+        and cell.detector_index == 0
+        and cell.window_gev == layout.windows_gev[window]
+    }
+    bins = _bins_near(layout, layout.windows[window], mass_gev)
+    order = np.argsort(-scores[:, window], kind="stable")
+    found = []
+    for efficiency in (None, *plan.working_points.efficiencies):
+        n_selected = len(mass) if efficiency is None else max(1, round(efficiency * len(mass)))
+        rows = order[:n_selected]
+        counts = layout.histogram(mass[rows])
+        true = layout.histogram(mass[rows][is_signal[rows]])
+        selection, _ = fit_background(plan, layout, counts, window)
+        expected = selection.fit.expected
+        toys = rng.poisson(expected, (FIT_TOYS, len(expected))).astype(np.float64)
+        mask = layout.window_mask(layout.windows[window])
+        refitted = fit_batch(toys, layout.basis, selection.order, mask).expected
+        b, n = float(expected[bins].sum()), float(counts[bins].sum())
+        spread = float(refitted[:, bins].sum(axis=1).std())
+        found.append(
+            Yield(
+                efficiency=efficiency,
+                n_observed=int(n),
+                n_expected=b,
+                error=float(np.sqrt(n + spread**2)),
+                n_true=int(true[bins].sum()),
+                local_z=float(poisson_z(np.array([n]), np.array([max(b, 1e-9)]))[0]),
+                excess=None if efficiency is None else excess.get(efficiency),
+            )
+        )
+    return tuple(found)
+
+
+def _window_at(windows_gev: Sequence[tuple[float, float]], mass_gev: float) -> int | None:
+    """Return the window whose middle is nearest to the mass, None where no window holds it."""
+    middle = np.log([low * high for low, high in windows_gev]) / 2
+    nearest = int(np.argmin(np.abs(middle - np.log(mass_gev))))
+    low, high = windows_gev[nearest]
+    return nearest if low <= mass_gev < high else None
+
+
+def _bins_near(layout: Layout, window: tuple[int, int], mass_gev: float) -> slice:
+    """Return the bins of a window whose middles lie within `NEAR` of the mass."""
+    centres = np.sqrt(layout.edges[1:] * layout.edges[:-1])
+    inside = np.flatnonzero(np.abs(centres / mass_gev - 1) < NEAR)
+    inside = inside[(inside >= window[0]) & (inside < window[1])]
+    return slice(int(inside[0]), int(inside[-1]) + 1)
