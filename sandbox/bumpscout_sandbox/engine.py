@@ -67,6 +67,7 @@ class ScanEngine(Protocol):
 
     def conclude(
         self,
+        plan: SearchPlan,
         prepared: Prepared,
         scores: Sequence[FloatArray],
         outcome: ScanOutcome,
@@ -150,6 +151,7 @@ class ToolsEngine:
 
     def conclude(
         self,
+        plan: SearchPlan,
         prepared: Prepared,
         scores: Sequence[FloatArray],
         outcome: ScanOutcome,
@@ -158,7 +160,7 @@ class ToolsEngine:
         """See `ScanEngine.conclude`."""
         from bumpscout_tools.scan.conclude import conclude
 
-        return conclude(prepared, scores, outcome, significance.calibration)
+        return conclude(plan, prepared, scores, outcome, significance.calibration)
 
     def decide(
         self,

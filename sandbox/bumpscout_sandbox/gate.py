@@ -257,7 +257,7 @@ class Gate:
             parallel=self._parallel,
             out_of_time=out_of_time,
         )
-        outcome = self._engine.conclude(prepared, scores, outcome, significance)
+        outcome = self._engine.conclude(plan, prepared, scores, outcome, significance)
         objections = self._objections(outcome)
         return FinalScan(
             outcome=outcome,

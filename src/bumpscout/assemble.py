@@ -31,7 +31,6 @@ __all__ = [
     "task_summaries",
 ]
 
-MAX_BUMPS = 5
 STATISTIC = "Largest excess of the search, in null widths"
 
 
@@ -105,22 +104,10 @@ def bumps_of(
         outcome: its cells.
         significance: scan p and procedure p, or None where the search ended before.
     """
-    chosen: list[Cell] = []
-    for index in outcome.ranking:
-        cell = outcome.cells[index]
-        if cell.local_z > 0 and all(_apart(cell, other) for other in chosen):
-            chosen.append(cell)
-        if len(chosen) == MAX_BUMPS:
-            break
     return tuple(
-        _bump(plan, outcome, cell, significance if rank == 0 else None)
-        for rank, cell in enumerate(chosen)
+        _bump(plan, outcome, cell, significance, first=rank == 0)
+        for rank, cell in enumerate(outcome.leading())
     )
-
-
-def _apart(one: Cell, other: Cell) -> bool:
-    (a_low, a_high), (b_low, b_high) = one.interval_gev, other.interval_gev
-    return a_high <= b_low or b_high <= a_low
 
 
 def _bump(
@@ -128,8 +115,14 @@ def _bump(
     outcome: ScanOutcome,
     cell: Cell,
     significance: FinalSignificance | None,
+    *,
+    first: bool,
 ) -> Bump:
-    visible = None
+    visible = excess = None
+    if significance is not None:
+        calibration = significance.calibration
+        value = calibration.standardise(cell.detector_index, cell.efficiency, cell.excess)
+        excess = float(value)
     if plan.luminosity_fb is not None:
         visible = cell.n_selected / (1000 * plan.luminosity_fb)
     return Bump(
@@ -146,9 +139,11 @@ def _bump(
         ),
         local_p=cell.local_p,
         local_z=cell.local_z,
+        excess=excess,
         guards=outcome.guards.get(cell.test_id, ()),
-        scan_p=significance.scan_p if significance else None,
-        procedure_p=significance.procedure_p if significance else None,
+        variants=outcome.variants.get(cell.test_id, ()),
+        scan_p=significance.scan_p if significance and first else None,
+        procedure_p=significance.procedure_p if significance and first else None,
     )
 
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from bumpscout.files import read_model
 from bumpscout_tools.detectors.guards import GuardReport
 from bumpscout_tools.files import write_atomic
-from bumpscout_tools.scan.outcome import ProcedureP, ScanP
+from bumpscout_tools.scan.outcome import ProcedureP, ScanP, Variant
 
 __all__ = [
     "Bump",
@@ -94,7 +94,14 @@ class Bump(_Record):
     n_signal: Measured
     local_p: Probability
     local_z: float
+    excess: float | None = Field(
+        default=None,
+        description="from the null median, in null widths at this cut; what bumps are ranked by",
+    )
     guards: tuple[GuardReport, ...] = ()
+    variants: tuple[Variant, ...] = Field(
+        default=(), description="the bump under the neighbouring order, window and binning"
+    )
     scan_p: ScanP | None = None
     procedure_p: ProcedureP | None = None
 

@@ -267,7 +267,7 @@ def _scan(
         parallel=3 * workers,
         out_of_time=out_of_time,
     )
-    outcome = engine.conclude(prepared, scores, outcome, significance)
+    outcome = engine.conclude(plan, prepared, scores, outcome, significance)
     return FinalScan(
         outcome=outcome,
         significance=significance,

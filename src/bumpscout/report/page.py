@@ -36,6 +36,7 @@ class BumpRow:
     cut: str
     counts: str
     local: str
+    excess: str
     guards: str
 
 
@@ -51,6 +52,7 @@ class Page:
     bumps: tuple[BumpRow, ...]
     n_more_bumps: int
     guards: tuple[Fact, ...]
+    variants: tuple[Fact, ...]
     tried: tuple[str, ...]
     calibration: tuple[str, ...]
     card: tuple[Fact, ...]
@@ -74,6 +76,7 @@ def make_page(
         bumps=tuple(_row(bump) for bump in result.bumps[:_SHOWN_BUMPS]),
         n_more_bumps=max(0, len(result.bumps) - _SHOWN_BUMPS),
         guards=_guards(best) if best else (),
+        variants=_variants(best) if best else (),
         tried=tuple(_tried(result, evidence.outcome)),
         calibration=tuple(_calibration(best, evidence)),
         card=tuple(_card(result, evidence)),
@@ -126,6 +129,7 @@ def _row(bump: Bump) -> BumpRow:
         cut=cut,
         counts=f"{bump.n_observed} / {bump.n_expected:.1f}",
         local=f"{bump.local_z:.1f} (p = {format_p(bump.local_p)})",
+        excess="" if bump.excess is None else f"{bump.excess:.1f}",
         guards=", ".join(fired) if fired else ("none fired" if bump.guards else "not run"),
     )
 
@@ -138,6 +142,18 @@ def _guards(bump: Bump) -> tuple[Fact, ...]:
     return tuple(
         Fact(guard.name, "fired" if guard.fired else "passed", _capital(guard.message))
         for guard in bump.guards
+    )
+
+
+def _variants(bump: Bump) -> tuple[Fact, ...]:
+    return tuple(
+        Fact(
+            variant.name,
+            f"{variant.excess:.1f}",
+            f"local z {variant.local_z:.1f}"
+            + ("" if variant.believable else "; its fit cannot be believed"),
+        )
+        for variant in bump.variants
     )
 
 

@@ -20,7 +20,7 @@ def test_ranking_follows_the_calibrated_excess_and_its_first_cell_is_guarded(
     prepared = prepare(plan, view, np.random.default_rng(2))
     scores = [at_random(0, task, prepared.view) for task in prepared.tasks]
     fixed = NullCells.scores_held_fixed(plan)
-    assert conclude(prepared, scores, outcome, fixed).ranking == outcome.ranking
+    assert conclude(plan, prepared, scores, outcome, fixed).ranking == outcome.ranking
     best = outcome.cells[outcome.ranking[0]]
     other = next(
         outcome.cells[i]
@@ -32,7 +32,7 @@ def test_ranking_follows_the_calibrated_excess_and_its_first_cell_is_guarded(
     means = list(fixed.means[0])
     means[column] = -100.0
     calibration = fixed.model_copy(update={"means": (tuple(means),)})
-    ended = conclude(prepared, scores, outcome, calibration)
+    ended = conclude(plan, prepared, scores, outcome, calibration)
     first = ended.cells[ended.ranking[0]]
     assert first.efficiency == other.efficiency
     assert len(ended.guards[first.test_id]) == 3

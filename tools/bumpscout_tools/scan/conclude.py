@@ -1,4 +1,4 @@
-"""The end of a final scan: the ranking by calibrated excess, and the guards of its first cell."""
+"""The end of a final scan: the calibrated ranking, guards of its first cell, and robustness."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from bumpscout_tools.detectors.guards import guard_score
 from bumpscout_tools.scan.calibration import NullCells
 from bumpscout_tools.scan.execute import Prepared
 from bumpscout_tools.scan.outcome import ScanOutcome
+from bumpscout_tools.scan.plan import SearchPlan
+from bumpscout_tools.scan.robustness import variants_of
 
 __all__ = ["conclude"]
 
@@ -18,14 +20,16 @@ FloatArray = npt.NDArray[np.float64]
 
 
 def conclude(
+    plan: SearchPlan,
     prepared: Prepared,
     scores: Sequence[FloatArray],
     outcome: ScanOutcome,
     calibration: NullCells,
 ) -> ScanOutcome:
-    """Rank the cells as scan p and procedure p do, and guard the one that decides them.
+    """Rank the cells as scan p and procedure p do, guard the first, and vary the leading ones.
 
     Args:
+        plan: the search plan.
         prepared: layout and restricted view of the data.
         scores: per detector (n, n_windows), as the scan saw them.
         outcome: what the scan found.
@@ -51,4 +55,11 @@ def conclude(
                 best.efficiency,
                 best.n_expected,
             )
-    return outcome.model_copy(update={"ranking": ranking, "guards": guards})
+    ended = outcome.model_copy(update={"ranking": ranking, "guards": guards})
+    variants = {}
+    for cell in ended.leading():
+        window = prepared.layout.windows_gev.index(cell.window_gev)
+        rows = np.argsort(-scores[cell.detector_index][:, window], kind="stable")
+        mass = prepared.view.mass[rows[: cell.n_selected]]
+        variants[cell.test_id] = variants_of(plan, prepared.layout, mass, cell, calibration)
+    return ended.model_copy(update={"variants": variants})

@@ -15,8 +15,11 @@ __all__ = [
     "ScanOutcome",
     "ScanP",
     "Stage",
+    "Variant",
     "Verdict",
 ]
+
+MAX_LEADING = 5
 
 Stage = Literal["coarse", "refined"]
 
@@ -58,6 +61,18 @@ class Cell(_Record):
     reason: str | None = Field(default=None, description="why the cell cannot be believed")
 
 
+class Variant(_Record):
+    """One bump under another choice of order, window or binning.
+
+    `excess` is measured from the null median of the original cell, in its null widths.
+    """
+
+    name: str
+    local_z: float
+    excess: float
+    believable: bool
+
+
 class CellSpectrum(_Record):
     """The spectrum of one cell with its fit, for figures and for the report."""
 
@@ -86,10 +101,32 @@ class ScanOutcome(_Record):
     guards: dict[str, tuple[GuardReport, ...]] = Field(
         default={}, description="by test id of a ranked bump"
     )
+    variants: dict[str, tuple[Variant, ...]] = Field(
+        default={}, description="of the leading bumps after the final scan, by test id"
+    )
 
     def best(self) -> Cell | None:
         """Return the cell with the largest excess, or None where no cell can be believed."""
         return self.cells[self.ranking[0]] if self.ranking else None
+
+    def leading(self, most: int = MAX_LEADING) -> tuple[Cell, ...]:
+        """Return the largest excesses whose mass intervals do not overlap, the largest first.
+
+        Beside the largest only cells with a local z of at least one are worth a line.
+        """
+        chosen: list[Cell] = []
+        for index in self.ranking:
+            cell = self.cells[index]
+            if cell.local_z >= (1.0 if chosen else 0.0) and all(_apart(cell, c) for c in chosen):
+                chosen.append(cell)
+            if len(chosen) == most:
+                break
+        return tuple(chosen)
+
+
+def _apart(one: Cell, other: Cell) -> bool:
+    (a_low, a_high), (b_low, b_high) = one.interval_gev, other.interval_gev
+    return a_high <= b_low or b_high <= a_low
 
 
 class ScanP(_Record):
