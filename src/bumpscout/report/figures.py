@@ -22,6 +22,7 @@ from bumpscout_tools.plots import (
     inclusive_figure,
     replay_figure,
     spectrum_figure,
+    trials_figure,
 )
 from bumpscout_tools.scan.outcome import CellSpectrum, ScanOutcome
 
@@ -131,6 +132,12 @@ def _scan_figures(
             f"Local significance of {len(outcome.cells)} tests over signal window and working "
             "point.",
             lambda theme: heatmap_figure(outcome, theme=theme),
+        )
+        yield (
+            "trials",
+            f"The excess of {len(outcome.cells)} tests in the order they were made, the largest "
+            "so far, and the number of tests of each step.",
+            lambda theme: trials_figure(outcome, theme=theme),
         )
 
 

@@ -16,6 +16,7 @@ from bumpscout_tools.plots import (
     inclusive_figure,
     replay_figure,
     spectrum_figure,
+    trials_figure,
 )
 from bumpscout_tools.plots.spectrum import garwood, signed_pulls
 from bumpscout_tools.scan.outcome import Cell, CellSpectrum, ScanOutcome
@@ -101,6 +102,7 @@ def test_every_figure_is_valid_and_the_same_twice(outcome, spectrum, theme):
         "spectrum": lambda: spectrum_figure(cell, spectrum, theme=theme),
         "inclusive": lambda: inclusive_figure(spectrum, window_gev=(3e3, 4e3), theme=theme),
         "heatmap": lambda: heatmap_figure(outcome, theme=theme),
+        "trials": lambda: trials_figure(outcome, theme=theme),
         "replays": lambda: replay_figure([1.0, 2.0, np.inf], 2.5, theme=theme),
         "features": lambda: features_figure(["a", "b", "c"], typical, anomalous, theme=theme),
     }
@@ -120,6 +122,15 @@ def test_drawing_leaves_the_settings_of_matplotlib_alone(spectrum):
 def test_replays_that_reached_are_counted_failed_ones_too():
     figure = replay_figure([1.0, 3.0, 2.0, np.inf], 3.0)
     assert figure.axes[0].get_title(loc="left") == "2 of 4 null replays reached it"
+
+
+def test_trials_show_each_test_and_the_largest_believable_so_far(outcome):
+    left, right = trials_figure(outcome).axes
+    believable = [cell for cell in outcome.cells if cell.believable]
+    drawn = {line.get_label(): line for line in left.lines}
+    assert len(drawn["tests"].get_xdata()) == len(believable)
+    assert drawn["largest so far"].get_ydata()[-1] == max(cell.excess for cell in believable)
+    assert sum(patch.get_width() for patch in right.patches) == len(outcome.cells)
 
 
 def test_heatmap_shows_every_cell_once_and_hatches_the_unbelievable(outcome):
