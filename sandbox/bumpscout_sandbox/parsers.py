@@ -1,4 +1,4 @@
-"""The parsers that run in the confined child: the user's events, and what scripts leave behind.
+"""The parsers that run in the confined child: the user's files, and what scripts leave behind.
 
 Each function takes plain JSON and returns (JSON values, arrays); see `bumpscout_sandbox.confined`.
 Heavy imports stay inside the functions: a child loads only what it needs.
@@ -22,7 +22,14 @@ from bumpscout_tools.errors import InputDataError
 if TYPE_CHECKING:
     from bumpscout_tools.events.lhco import EventTable
 
-__all__ = ["parse_events", "parse_json", "parse_npy", "parse_png"]
+__all__ = [
+    "parse_events",
+    "parse_json",
+    "parse_npy",
+    "parse_png",
+    "parse_regions",
+    "parse_spectrum",
+]
 
 Arrays = dict[str, npt.NDArray[np.generic]]
 MAX_JSON_DEPTH = 32
@@ -66,6 +73,39 @@ def parse_events(path: str, name: str, seed: int) -> tuple[dict[str, JsonValue],
         "features": np.ascontiguousarray(view.features[order]),
     }
     return data, arrays
+
+
+def parse_spectrum(path: str, name: str) -> tuple[dict[str, JsonValue], Arrays]:
+    """Read a binned spectrum; the arrays are those of `Spectrum`, as far as it has them."""
+    from bumpscout_tools.background.spectrum import read_spectrum
+
+    try:
+        spectrum = read_spectrum(Path(path))
+    except InputDataError as error:
+        raise InputDataError(str(error).replace(path, name)) from error
+    columns = {
+        "edges": spectrum.edges,
+        "observed": spectrum.observed,
+        "expected": spectrum.expected,
+        "variances": spectrum.variances,
+    }
+    return {}, {key: column for key, column in columns.items() if column is not None}
+
+
+def parse_regions(path: str, name: str) -> tuple[dict[str, JsonValue], Arrays]:
+    """Read the counts of ABCD regions; the arrays are those of `Regions`, as far as it has them."""
+    from bumpscout_tools.background.regions import read_regions
+
+    try:
+        regions = read_regions(Path(path))
+    except InputDataError as error:
+        raise InputDataError(str(error).replace(path, name)) from error
+    rows = {
+        "observed": regions.observed,
+        "signal": regions.signal,
+        "validation": regions.validation,
+    }
+    return {}, {key: np.array(row, dtype=np.float64) for key, row in rows.items() if row}
 
 
 def _identify(table: EventTable, rows: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.uint64]:

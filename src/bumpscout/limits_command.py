@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from bumpscout.console import guarded
-from bumpscout.words import printable
+from bumpscout.statistics_options import MODELS, PLOT, answer, spectrum_options
 
 __all__ = ["limits"]
 
-_File = click.Path(path_type=Path, dir_okay=False)
 _Share = click.FloatRange(0, 1, max_open=True)
 
 
@@ -54,8 +51,16 @@ def _widths(_context: click.Context, _option: click.Parameter, value: str) -> tu
 
 
 @click.command(cls=_ListOptions)
-@click.argument("spectrum", type=click.Path(path_type=Path))
-@click.option("--model", default="auto", show_default=True, help="Background: p2..p6, auto, ...")
+@spectrum_options
+@click.option(
+    "--model", default="auto", show_default=True, help=f"Background under the peaks: {MODELS}."
+)
+@click.option(
+    "--background-uncertainty",
+    type=_Share,
+    default=0.0,
+    help="Relative, of the normalisation of the background `expected`.",
+)
 @click.option(
     "--widths",
     default="0,5,10,15",
@@ -109,42 +114,36 @@ def _widths(_context: click.Context, _option: click.Parameter, value: str) -> tu
     show_default=True,
     help="Toys where fewer than 5 events are expected; 0 for asymptotic limits everywhere.",
 )
-@click.option(
-    "--sqrt-s",
-    "sqrt_s_gev",
-    type=click.FloatRange(min=0, min_open=True),
-    default=13000.0,
-    show_default=True,
-    help="Collision energy in GeV.",
-)
-@click.option("--min-gev", type=float, help="Leave out bins that start below.  [GeV]")
-@click.option("--max-gev", type=float, help="Leave out bins that end above.  [GeV]")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--plot", type=_File, help="Draw the limits: FILE.png, .svg or .pdf.")
-@click.option("--plot-p", type=_File, help="Draw local p against mass: FILE.png, .svg or .pdf.")
+@click.option("--plot", type=PLOT, help="Draw the limits: FILE.png, .svg or .pdf.")
+@click.option("--plot-p", type=PLOT, help="Draw local p against mass: FILE.png, .svg or .pdf.")
 def limits(
     spectrum: Path, as_json: bool, plot: Path | None, plot_p: Path | None, **options: Any
 ) -> None:
     """Set CLs upper limits on Gaussian signals in SPECTRUM, by mass and width.
 
-    SPECTRUM is a CSV file with the columns low_GeV,high_GeV,observed[,expected]. Limits are in
-    events of the whole peak, and in pb where a luminosity is given.
+    SPECTRUM is a CSV file with the columns low_GeV,high_GeV,observed[,expected]. Limits, and the
+    signals that an expected 3 and 5 sigma need, are in events of the whole peak, and in pb where a
+    luminosity is given. With the model `sliding` each signal is fitted in the window around it;
+    with `expected` the background is that of the file.
+
+    Example: bumpscout limits dijet.csv --widths 0 5 --luminosity-fb 139 --plot limits.pdf
     """
 
-    def action() -> None:
+    def make() -> tuple[str, str]:
+        from bumpscout.statistics_files import Reading
+
+        reading = Reading(spectrum, "parse_spectrum")
         from bumpscout.console import Progress
-        from bumpscout.limits_report import limits_text
-        from bumpscout.limits_run import Limiting, run_limits
+        from bumpscout.limits_report import Limiting, limits_text
+        from bumpscout.limits_run import run_limits
 
         progress = Progress()
         try:
             report = run_limits(
-                spectrum, Limiting.model_validate(options), plot, plot_p, progress=progress
+                reading, Limiting.model_validate(options), plot, plot_p, progress=progress
             )
         finally:
             progress.close()
-        text = report.model_dump_json(indent=2) if as_json else limits_text(report)
-        click.echo(text if as_json else "\n".join(printable(x, 600) for x in text.splitlines()))
+        return report.model_dump_json(indent=2), limits_text(report)
 
-    sys.exit(guarded(action))
+    answer(make, as_json)

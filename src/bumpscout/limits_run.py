@@ -2,80 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
-from bumpscout.limits_report import GlobalRow, LimitReport, LimitRow
+from bumpscout.limits_peaks import hypotheses
+from bumpscout.limits_report import GlobalRow, Limiting, LimitReport, LimitRow
 from bumpscout.plot_files import check_plots, write_plot
+from bumpscout.statistics_files import Reading
+from bumpscout.statistics_shared import FitSummary, Progressing, read_part
 from bumpscout.words import format_p
-from bumpscout_tools.background.basis import LogLinearBasis
-from bumpscout_tools.background.models import Model, make_model
-from bumpscout_tools.background.report import fit_report
-from bumpscout_tools.background.spectrum import Spectrum, read_spectrum
-from bumpscout_tools.errors import ConfigurationError, FitError, InputDataError
-from bumpscout_tools.inference import (
-    GlobalP,
-    Nuisances,
-    PeakGrid,
-    PeakLimits,
-    PeakModel,
-    PeakScan,
-    global_p,
-    nuisance_impacts,
-    peak_grid,
-    peak_limits,
-    scan_peaks,
-    spurious_signal,
+from bumpscout_tools.background.fit import fit_batch
+from bumpscout_tools.background.masked import model_of_used_bins
+from bumpscout_tools.background.models import Model
+from bumpscout_tools.background.report import FitReport, fit_report
+from bumpscout_tools.background.spectrum import Spectrum
+from bumpscout_tools.errors import ConfigurationError, FitError
+from bumpscout_tools.inference import Nuisances, PeakGrid, PeakLimits
+from bumpscout_tools.inference.piece_limits import (
+    Scanned,
+    impacts_of,
+    limits_of,
+    scan_of,
+    spurious_of,
 )
+from bumpscout_tools.inference.pieces import Piece, peaks_of, pieces_of
 from bumpscout_tools.statistics import p_from_z
 
-__all__ = ["Limiting", "run_limits"]
+__all__ = ["run_limits"]
 
 FloatArray = NDArray[np.float64]
 
-_LEAST_STEP = 0.01
-_MAX_DEFAULT_MASSES = 300
-_LEAST_INSIDE = 0.5
-_MAX_HYPOTHESES = 5000
-_MAX_ORDER = 6
 _GLOBAL_TOYS = 2000
 
 
-class Limiting(BaseModel):
-    """Options of `limits`; masses in GeV, widths in percent, uncertainties relative."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    model: str = "auto"
-    sqrt_s_gev: float = 13000.0
-    min_gev: float | None = None
-    max_gev: float | None = None
-    widths: tuple[float, ...] = (0.0, 5.0, 10.0, 15.0)
-    masses: tuple[float, float, float] | None = None
-    resolution: float = 0.03
-    luminosity_fb: float | None = None
-    efficiency: float = 1.0
-    lumi_uncertainty: float = 0.0
-    efficiency_uncertainty: float = 0.0
-    mass_scale_uncertainty: float = 0.0
-    resolution_uncertainty: float = 0.0
-    spurious: str = "auto"
-    level: float = 0.95
-    toys: int = 1000
-    seed: int = 0
-
-
 def run_limits(
-    path: Path,
+    reading: Reading,
     options: Limiting,
     plot: Path | None = None,
     plot_p: Path | None = None,
     *,
-    progress: Callable[[str, str, int | None, int | None], None] | None = None,
+    progress: Progressing | None = None,
 ) -> LimitReport:
     """Set limits on the spectrum in a file.
 
@@ -85,34 +53,39 @@ def run_limits(
         FitError: too few bins for the model.
     """
     check_plots(plot, plot_p)
-    spectrum = read_spectrum(path).between(options.min_gev, options.max_gev)
-    if spectrum.weighted or not np.any(spectrum.observed > 0):
-        raise InputDataError(
-            f"{path} holds weighted events, or none in this range, for which there are no Poisson "
-            "limits: give counts of events."
-        )
+    spectrum = read_part(reading, options, counts_for="a limit")
 
     def say(stage: str, message: str) -> None:
         if progress is not None:
             progress(stage, message, None, None)
 
-    model = make_model(options.model, spectrum, options.sqrt_s_gev)
-    if model.basis is None:
-        raise ConfigurationError(
-            f"The background {options.model!r} is no function that can be fitted together with a "
-            "signal: choose p2..p6, auto, a historical form or a template."
-        )
-    say("fit", f"the background {options.model}")
-    fitted = fit_report(
-        spectrum, model, options.sqrt_s_gev, n_toys=1000, seed=options.seed, errors=False
+    model = model_of_used_bins(
+        options.model, spectrum, options.sqrt_s_gev, window_bins=options.window_bins
     )
-    order = int(model.fit(np.atleast_2d(spectrum.observed)).order[0])
-    peaks, notes = _peaks(spectrum, options)
-    spurious = _spurious(spectrum, model.basis, order, peaks, options, notes)
+    say("fit", f"the background {options.model}")
+    alone = model.fit(np.atleast_2d(spectrum.counts[spectrum.used]))
+    if alone.status_of(0) != "converged":
+        raise FitError(
+            f"The background {options.model} has no finite optimum ({alone.status_of(0)}): too few "
+            "events determine it, so no signal can be fitted on it. Lower its order, take more "
+            "bins, or give a background as `--model expected`."
+        )
+    order = int(alone.order[0])
+    wanted, notes = hypotheses(spectrum, options)
+    pieces = pieces_of(
+        spectrum, model, order, wanted, options.sqrt_s_gev, options.background_uncertainty
+    )
+    fitted = _fitted(spectrum, model, pieces, options)
+    peaks = peaks_of(pieces)
+    if peaks.size < wanted.size:
+        notes.append(
+            f"{wanted.size - peaks.size} of {wanted.size} hypotheses are wider than the sliding "
+            "window around them and were left out"
+        )
+    spurious = _spurious(pieces, options, notes)
     say("scan", f"{peaks.size} hypotheses")
-    scan = scan_peaks(spectrum.observed, model.basis, order, peaks)
     rng = np.random.default_rng(options.seed)
-    found = global_p(rng, scan, model.basis, model.orders, n_toys=_GLOBAL_TOYS)
+    scan = scan_of(pieces, np.array(fitted.expected), rng, _GLOBAL_TOYS)
     nuisances = Nuisances(
         luminosity=options.lumi_uncertainty,
         efficiency=options.efficiency_uncertainty,
@@ -120,85 +93,74 @@ def run_limits(
         resolution=options.resolution_uncertainty,
         spurious_signal=tuple(float(value) for value in spurious),
     )
-    peak_model = PeakModel(model.basis, order, peaks, nuisances)
     say("limits", "asymptotic formulae, toys where few events are expected")
-    found_limits = peak_limits(
-        spectrum.observed,
-        peak_model,
+    limits = limits_of(
+        pieces,
+        nuisances,
         options.level,
         rng=rng if options.toys else None,
         n_toys=max(options.toys, 1),
     )
-    impacts = nuisance_impacts(spectrum.observed, peak_model, level=options.level)
+    impacts = impacts_of(pieces, nuisances, options.level)
+    if options.background_uncertainty > 0:
+        known = pieces_of(spectrum, model, order, wanted, options.sqrt_s_gev)
+        certain = limits_of(known, nuisances, options.level).expected[:, 2]
+        unsure = limits_of(pieces, nuisances, options.level).expected[:, 2]
+        impacts["background"] = float(np.max(1.0 - certain / unsure))
     if not fitted.believable:
         notes.append("the background is not believable: no limit or significance is to be quoted")
-    if not found_limits.converged.all():
-        notes.append(f"{np.count_nonzero(~found_limits.converged)} fits did not converge")
-    report = _report(options, fitted.model, scan, found, found_limits, spurious).model_copy(
-        update={
-            "believable": fitted.believable,
-            "reasons": fitted.reasons,
-            "impacts": {name: float(np.max(value)) for name, value in impacts.items()},
-            "notes": (*fitted.notes, *notes),
-        }
+    if not limits.converged.all():
+        notes.append(f"{np.count_nonzero(~limits.converged)} fits did not converge")
+    report = LimitReport(
+        model=fitted.model,
+        believable=fitted.believable,
+        reasons=fitted.reasons,
+        fit=FitSummary.of(fitted),
+        range_gev=fitted.fit_range_gev,
+        excluded_gev=fitted.excluded_gev,
+        level=options.level,
+        resolution=options.resolution,
+        luminosity_fb=options.luminosity_fb,
+        efficiency=options.efficiency,
+        nuisances={
+            "luminosity": options.lumi_uncertainty,
+            "efficiency": options.efficiency_uncertainty,
+            "mass_scale": options.mass_scale_uncertainty,
+            "resolution": options.resolution_uncertainty,
+            "background": options.background_uncertainty,
+            "spurious_signal_max_events": float(spurious.max()),
+        },
+        impacts=impacts,
+        excess=_excess(peaks, scan),
+        limits=_rows(options, peaks, scan, limits, spurious),
+        seed=options.seed,
+        notes=(*fitted.notes, *notes),
     )
-    if plot is not None:
-        from bumpscout_tools.plots.limits import limits_figure
-
-        write_plot(plot, limits_figure(found_limits, pb_per_event=_pb(options)))
-    if plot_p is not None:
-        from bumpscout_tools.plots.limits import scan_figure
-
-        note = f"Largest z = {found.z:.2f}, global p = {format_p(found.value)} ({found.method})"
-        write_plot(plot_p, scan_figure(peaks, scan.z, note=note))
+    _draw(report, options, limits, peaks, scan, plot, plot_p)
     return report
 
 
-def _peaks(spectrum: Spectrum, options: Limiting) -> tuple[PeakGrid, list[str]]:
-    """Return the hypotheses, and a note on those that were left out."""
-    low, high = float(spectrum.edges[0]), float(spectrum.edges[-1])
-    if options.masses is None:
-        # One resolution apart: a narrow peak between two masses is seen by both.
-        step = max(options.resolution, _LEAST_STEP)
-        first, last = low * (1.0 + 2.0 * step), high / (1.0 + 2.0 * step)
-        number = int(np.log(last / first) / step) + 1 if last > first else 1
-        masses = first * np.exp(step * np.arange(min(number, _MAX_DEFAULT_MASSES)))
-    else:
-        first, last, step = options.masses
-        if not (0 < first <= last and step > 0 and (last - first) / step < _MAX_HYPOTHESES):
-            raise ConfigurationError(
-                f"Masses from {first:g} to {last:g} GeV in steps of {step:g} are no scan: give a "
-                f"rising range, with a step that makes at most {_MAX_HYPOTHESES} masses."
-            )
-        masses = first + step * np.arange(int(np.floor((last - first) / step + 1e-9)) + 1)
-    widths = [width / 100.0 for width in dict.fromkeys(options.widths)]
-    everything = peak_grid(masses, widths, options.resolution)
-    inside = everything.templates(spectrum.edges).sum(axis=1) >= _LEAST_INSIDE
-    if not inside.any():
-        raise ConfigurationError(
-            f"No signal lies inside the spectrum, {low:g} to {high:g} GeV: choose other masses."
+def _fitted(
+    spectrum: Spectrum, model: Model, pieces: tuple[Piece, ...], options: Limiting
+) -> FitReport:
+    """Return the verdict on the background, a given one scaled to the data where it may move."""
+    judged = spectrum
+    if options.background_uncertainty > 0 and spectrum.expected is not None:
+        alone = pieces[0]
+        fits = fit_batch(np.atleast_2d(alone.counts), alone.basis, alone.order).expected[0]
+        scale = fits[alone.data].sum() / spectrum.expected[alone.bins].sum()
+        judged = Spectrum(
+            spectrum.edges, spectrum.observed, spectrum.expected * scale, None, spectrum.excluded
         )
-    notes = []
-    if not inside.all():
-        notes.append(
-            f"{np.count_nonzero(~inside)} of {inside.size} hypotheses lie by more than half "
-            "outside the spectrum and were left out"
-        )
-    kept = PeakGrid(
-        everything.mass_gev[inside], everything.width[inside], everything.sigma_gev[inside]
+        model = model_of_used_bins(options.model, judged, options.sqrt_s_gev)
+    return fit_report(
+        judged, model, options.sqrt_s_gev, n_toys=1000, seed=options.seed, errors=False
     )
-    return kept, notes
 
 
-def _spurious(
-    spectrum: Spectrum,
-    basis: LogLinearBasis,
-    order: int,
-    peaks: PeakGrid,
-    options: Limiting,
-    notes: list[str],
-) -> FloatArray:
-    """Return the spurious signal (h,) in events: given, or fitted to the next order's fit."""
+def _spurious(pieces: tuple[Piece, ...], options: Limiting, notes: list[str]) -> FloatArray:
+    """Return the spurious signal (h,) in events: given, or fitted to another background."""
+    size = peaks_of(pieces).size
     if options.spurious != "auto":
         try:
             given = float(options.spurious)
@@ -209,24 +171,15 @@ def _spurious(
                 f"The spurious signal is a number of events >= 0 or `auto`, not "
                 f"{options.spurious[:40]!r}."
             )
-        return np.full(peaks.size, given)
-    other = _next_order(spectrum, options, order)
-    if other is None:
-        notes.append("no larger order of the background exists: no spurious signal is included")
-        return np.zeros(peaks.size)
-    template = other.fit(np.atleast_2d(spectrum.observed)).expected
-    return spurious_signal(template, basis, order, peaks).largest
-
-
-def _next_order(spectrum: Spectrum, options: Limiting, order: int) -> Model | None:
-    """Return the background with one parameter more, None where there is none."""
-    name = options.model
-    if not (name == "auto" or (name[:1] == "p" and name[1:].isdigit())) or order >= _MAX_ORDER:
-        return None
-    try:
-        return make_model(f"p{order + 1}", spectrum, options.sqrt_s_gev)
-    except FitError:
-        return None
+        return np.full(size, given)
+    found, complete = spurious_of(pieces)
+    if not complete:
+        notes.append(
+            "there is no other background function to compare to"
+            f"{'' if not np.any(found) else ' for some masses'}: no spurious signal is included "
+            "(give one with --spurious)"
+        )
+    return found
 
 
 def _pb(options: Limiting) -> float | None:
@@ -240,21 +193,31 @@ def _five(values: FloatArray) -> tuple[float, float, float, float, float]:
     return a, b, c, d, e
 
 
-def _report(
-    options: Limiting,
-    model: str,
-    scan: PeakScan,
-    found: GlobalP,
-    limits: PeakLimits,
-    spurious: FloatArray,
-) -> LimitReport:
-    scale, peaks = _pb(options), scan.peaks
+def _excess(peaks: PeakGrid, scan: Scanned) -> GlobalRow:
+    found = scan.found
+    return GlobalRow(
+        mass_gev=float(peaks.mass_gev[scan.best]),
+        width_percent=round(100.0 * float(peaks.width[scan.best]), 6),
+        local_z=float(scan.z[scan.best]),
+        local_p=float(p_from_z(scan.z[scan.best])),
+        global_p=found.value,
+        global_p_low=found.low,
+        global_p_high=found.high,
+        method=found.method,
+        n=found.n,
+    )
+
+
+def _rows(
+    options: Limiting, peaks: PeakGrid, scan: Scanned, limits: PeakLimits, spurious: FloatArray
+) -> tuple[LimitRow, ...]:
+    scale = _pb(options)
     local_p = p_from_z(scan.z)
 
     def pb(events: float) -> float | None:
         return None if scale is None else float(events) * scale
 
-    rows = tuple(
+    return tuple(
         LimitRow(
             mass_gev=float(peaks.mass_gev[h]),
             width_percent=round(100.0 * float(peaks.width[h]), 6),
@@ -278,35 +241,26 @@ def _report(
         )
         for h in range(peaks.size)
     )
-    best = rows[scan.best]
-    return LimitReport(
-        model=model,
-        believable=True,
-        reasons=(),
-        level=options.level,
-        resolution=options.resolution,
-        luminosity_fb=options.luminosity_fb,
-        efficiency=options.efficiency,
-        nuisances={
-            "luminosity": options.lumi_uncertainty,
-            "efficiency": options.efficiency_uncertainty,
-            "mass_scale": options.mass_scale_uncertainty,
-            "resolution": options.resolution_uncertainty,
-            "spurious_signal_max_events": float(spurious.max()),
-        },
-        impacts={},
-        excess=GlobalRow(
-            mass_gev=best.mass_gev,
-            width_percent=best.width_percent,
-            local_z=best.local_z,
-            local_p=best.local_p,
-            global_p=found.value,
-            global_p_low=found.low,
-            global_p_high=found.high,
-            method=found.method,
-            n=found.n,
-        ),
-        limits=rows,
-        seed=options.seed,
-        notes=(),
-    )
+
+
+def _draw(
+    report: LimitReport,
+    options: Limiting,
+    limits: PeakLimits,
+    peaks: PeakGrid,
+    scan: Scanned,
+    plot: Path | None,
+    plot_p: Path | None,
+) -> None:
+    if plot is not None:
+        from bumpscout_tools.plots.limits import limits_figure
+
+        figure = limits_figure(limits, pb_per_event=_pb(options), excluded_gev=report.excluded_gev)
+        write_plot(plot, figure)
+    if plot_p is not None:
+        from bumpscout_tools.plots.limits import scan_figure
+
+        found = scan.found
+        note = f"Largest z = {found.z:.2f}, global p = {format_p(found.value)} ({found.method})"
+        figure = scan_figure(peaks, scan.z, note=note, excluded_gev=report.excluded_gev)
+        write_plot(plot_p, figure)

@@ -11,34 +11,30 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from bumpscout.plot_files import check_plots, write_plot
+from bumpscout.statistics_files import Reading
+from bumpscout.statistics_shared import FitSummary, Progressing, SpectrumOptions, read_part
 from bumpscout.words import format_p
 from bumpscout_tools.background.global_p import GlobalHunt, hunt_spectrum
-from bumpscout_tools.background.models import Model, make_model
+from bumpscout_tools.background.masked import model_of_used_bins, windows_of_used_bins
+from bumpscout_tools.background.models import Model
+from bumpscout_tools.background.part import PartBasis
 from bumpscout_tools.background.report import FitReport, fit_report
 from bumpscout_tools.background.selection import select_order
-from bumpscout_tools.background.spectrum import Spectrum, read_spectrum
-from bumpscout_tools.errors import InputDataError
+from bumpscout_tools.background.spectrum import Spectrum
+from bumpscout_tools.errors import ConfigurationError
 from bumpscout_tools.statistics import EXPECTED_FLOOR, poisson_z
 from bumpscout_tools.statistics.windows import WindowSet, bin_windows, deficit_z, mass_windows
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["FitSummary", "Fitting", "GlobalP", "HuntReport", "Hunting", "run_fit", "run_hunt"]
+__all__ = ["Fitting", "GlobalP", "HuntFit", "HuntReport", "Hunting", "run_fit", "run_hunt"]
 
 
-class Fitting(BaseModel):
-    """Options that `fit` and `bumphunt` share; masses in GeV."""
+class Fitting(SpectrumOptions):
+    """Options of `fit`, and of the fit under `bumphunt`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    model: str = "auto"
-    sqrt_s_gev: float = 13000.0
-    min_gev: float | None = None
-    max_gev: float | None = None
     order_test: Literal["lr", "f"] = "lr"
-    window_bins: int | None = None
-    seed: int = 0
 
 
 class Hunting(BaseModel):
@@ -72,18 +68,9 @@ class GlobalP(BaseModel):
     n_reached: int
 
 
-class FitSummary(BaseModel):
+class HuntFit(FitSummary):
     """The fit under the hunt; `outside_p` is that of its deviance with the interval left out."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    model: str
-    deviance: float
-    ndf: int
-    p_value: float
-    p_method: str
-    believable: bool
-    reasons: tuple[str, ...]
     outside_p: float | None
     outside_believable: bool | None
 
@@ -98,6 +85,7 @@ class HuntReport(BaseModel):
 
     background: str
     search_range_gev: tuple[float, float]
+    excluded_gev: tuple[tuple[float, float], ...]
     deficits: bool
     side_bands: bool
     n_windows: int
@@ -108,11 +96,11 @@ class HuntReport(BaseModel):
     local_p: float | None
     local_z: float | None
     global_p: GlobalP
-    fit: FitSummary
+    fit: HuntFit
     notes: tuple[str, ...]
 
 
-def run_fit(path: Path, options: Fitting, plot: Path | None = None) -> FitReport:
+def run_fit(reading: Reading, options: Fitting, plot: Path | None = None) -> FitReport:
     """Fit the background of a spectrum in a file, and draw it where a plot is asked for.
 
     Raises:
@@ -121,17 +109,16 @@ def run_fit(path: Path, options: Fitting, plot: Path | None = None) -> FitReport
         FitError: too few bins for the model.
     """
     check_plots(plot)
-    spectrum = _spectrum(path, options)
+    spectrum = read_part(reading, options)
     report = fit_report(
         spectrum, _model(spectrum, options), options.sqrt_s_gev, n_toys=2000, seed=options.seed
     )
     if plot is not None:
-        from bumpscout_tools.plots.hunt import fitted_figure
+        from bumpscout_tools.plots.fitted import fitted_figure
 
         verdict = "believable" if report.believable else "not believable"
         figure = fitted_figure(
-            spectrum.edges,
-            spectrum.observed,
+            spectrum,
             np.array(report.expected),
             note=f"{report.model}: deviance {report.deviance:.1f}/{report.ndf}, "
             f"p = {format_p(report.p_value)}, {verdict}",
@@ -142,13 +129,13 @@ def run_fit(path: Path, options: Fitting, plot: Path | None = None) -> FitReport
 
 
 def run_hunt(
-    path: Path,
+    reading: Reading,
     options: Fitting,
     hunting: Hunting,
     *,
     plot: Path | None = None,
     tomography: Path | None = None,
-    progress: Callable[[str, str, int | None, int | None], None] | None = None,
+    progress: Progressing | None = None,
 ) -> HuntReport:
     """Hunt the spectrum in a file for its most significant interval.
 
@@ -158,14 +145,14 @@ def run_hunt(
         FitError: too few bins for the model.
     """
     check_plots(plot, tomography)
-    spectrum = _spectrum(path, options)
-    if spectrum.weighted:
-        raise InputDataError(
-            f"{path} holds weighted events, of which no Poisson probability can be given: hunt the "
-            "unweighted counts. Such a spectrum can be fitted with `bumpscout fit`."
-        )
+    spectrum = read_part(reading, options, counts_for="a hunt")
     model = _model(spectrum, options)
     windows = _windows(spectrum, hunting)
+    seen = windows_of_used_bins(windows, spectrum)
+    if not len(seen):
+        raise ConfigurationError(
+            "No window lies outside of the excluded ranges: exclude less, or lower the widths."
+        )
     done: Callable[[int, int], None] | None = None
     if progress is not None:
         report_to = progress
@@ -178,9 +165,9 @@ def run_hunt(
         spectrum, model, options.sqrt_s_gev, n_toys=1000, seed=options.seed, errors=False
     )
     found = hunt_spectrum(
-        spectrum.observed,
+        spectrum.observed[spectrum.used],
         model,
-        windows,
+        seen,
         n_toys=hunting.toys,
         refit=hunting.refit,
         deficits=hunting.deficits,
@@ -188,19 +175,18 @@ def run_hunt(
         seed=options.seed + 1,
         progress=done,
     )
-    report = _hunt_report(spectrum, model, windows, fitted, found, options, hunting)
+    report = _hunt_report(spectrum, model, len(seen), fitted, found, options, hunting)
     what = "deficit" if hunting.deficits else "excess"
     note = (
         f"Largest {what}: local z = {found.local_z:.2f}, global p = "
         f"{format_p(report.global_p.value)} ({report.global_p.n_toys} toys)"
     )
     if plot is not None:
-        from bumpscout_tools.plots.hunt import fitted_figure
+        from bumpscout_tools.plots.fitted import fitted_figure
 
         figure = fitted_figure(
-            spectrum.edges,
-            spectrum.observed,
-            found.expected,
+            spectrum,
+            np.array(fitted.expected),
             interval_gev=report.interval_gev,
             note=note,
             fit_label=f"background, {fitted.model}",
@@ -208,21 +194,12 @@ def run_hunt(
         )
         write_plot(plot, figure)
     if tomography is not None:
-        write_plot(tomography, _tomography(spectrum, windows, found, hunting, note))
+        write_plot(tomography, _tomography(spectrum, seen, found, hunting, note))
     return report
 
 
-def _spectrum(path: Path, options: Fitting) -> Spectrum:
-    spectrum = read_spectrum(path).between(options.min_gev, options.max_gev)
-    if not np.any(spectrum.observed > 0):
-        raise InputDataError(
-            f"{path} holds no events between {spectrum.edges[0]:g} and {spectrum.edges[-1]:g} GeV."
-        )
-    return spectrum
-
-
 def _model(spectrum: Spectrum, options: Fitting) -> Model:
-    return make_model(
+    return model_of_used_bins(
         options.model,
         spectrum,
         options.sqrt_s_gev,
@@ -243,27 +220,26 @@ def _windows(spectrum: Spectrum, hunting: Hunting) -> WindowSet:
 def _hunt_report(
     spectrum: Spectrum,
     model: Model,
-    windows: WindowSet,
+    n_windows: int,
     fitted: FitReport,
     found: GlobalHunt,
     options: Fitting,
     hunting: Hunting,
 ) -> HuntReport:
-    some = found.stop > found.start
-    outside_p, outside = _outside(spectrum, model, found)
+    interval = _interval(spectrum, found)
+    outside_p, outside = _outside(spectrum, model, interval)
     return HuntReport(
         background=fitted.model,
         search_range_gev=fitted.fit_range_gev,
+        excluded_gev=fitted.excluded_gev,
         deficits=hunting.deficits,
         side_bands=hunting.side_bands,
-        n_windows=len(windows),
+        n_windows=n_windows,
         seed=options.seed,
-        interval_gev=(float(spectrum.edges[found.start]), float(spectrum.edges[found.stop]))
-        if some
-        else None,
+        interval_gev=interval,
         n_observed=found.n_observed,
         n_expected=found.n_expected,
-        local_p=found.local_p if some else None,
+        local_p=found.local_p if interval else None,
         local_z=found.local_z if math.isfinite(found.local_z) else None,
         global_p=GlobalP(
             value=found.global_p.value,
@@ -273,16 +249,8 @@ def _hunt_report(
             n_toys=found.n_toys,
             n_reached=found.n_reached,
         ),
-        fit=FitSummary(
-            model=fitted.model,
-            deviance=fitted.deviance,
-            ndf=fitted.ndf,
-            p_value=fitted.p_value,
-            p_method=fitted.p_method,
-            believable=fitted.believable,
-            reasons=fitted.reasons,
-            outside_p=outside_p,
-            outside_believable=outside,
+        fit=HuntFit(
+            **FitSummary.of(fitted).model_dump(), outside_p=outside_p, outside_believable=outside
         ),
         notes=tuple(_hunt_notes(model, found, fitted, hunting)),
     )
@@ -305,17 +273,26 @@ def _hunt_notes(model: Model, found: GlobalHunt, fitted: FitReport, hunting: Hun
     return notes
 
 
+def _interval(spectrum: Spectrum, found: GlobalHunt) -> tuple[float, float] | None:
+    if found.stop <= found.start:
+        return None
+    first, last = spectrum.used[found.start], spectrum.used[found.stop - 1]
+    return float(spectrum.edges[first]), float(spectrum.edges[last + 1])
+
+
 def _outside(
-    spectrum: Spectrum, model: Model, found: GlobalHunt
+    spectrum: Spectrum, model: Model, interval: tuple[float, float] | None
 ) -> tuple[float | None, bool | None]:
     """Return the fit's p and verdict with the interval left out, None where it cannot be."""
-    if model.basis is None or found.stop <= found.start:
+    if model.basis is None or interval is None:
         return None, None
-    mask = np.zeros(spectrum.n_bins, dtype=np.bool_)
-    mask[found.start : found.stop] = True
+    basis = model.basis.whole if isinstance(model.basis, PartBasis) else model.basis
+    mask = (spectrum.edges[:-1] < interval[1]) & (spectrum.edges[1:] > interval[0])
+    if spectrum.excluded is not None:
+        mask |= spectrum.excluded
     if np.count_nonzero(~mask) <= model.orders[-1] + 1:
         return None, None
-    chosen = select_order(spectrum.observed, model.basis, model.orders, model.alpha, mask)
+    chosen = select_order(spectrum.counts, basis, model.orders, model.alpha, mask)
     return chosen.fit_p, chosen.believable
 
 
@@ -324,8 +301,10 @@ def _tomography(
 ) -> Figure:
     from bumpscout_tools.plots.hunt import tomography_figure
 
-    sums = [np.append(0.0, np.cumsum(x)) for x in (spectrum.observed, found.expected)]
+    observed = spectrum.observed[spectrum.used]
+    sums = [np.append(0.0, np.cumsum(x)) for x in (observed, found.expected)]
     n, mu = (total[windows.stops] - total[windows.starts] for total in sums)
     z_of = deficit_z if hunting.deficits else poisson_z
     z = z_of(np.round(n), np.maximum(mu, EXPECTED_FLOOR))
-    return tomography_figure(spectrum.edges, windows.starts, windows.stops, z, note=note)
+    first, last = spectrum.used[windows.starts], spectrum.used[windows.stops - 1] + 1
+    return tomography_figure(spectrum.edges, first, last, z, note=note)

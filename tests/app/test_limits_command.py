@@ -90,7 +90,10 @@ def test_figures_are_written_and_text_is_short(spectrum: Path, tmp_path: Path) -
         (("--masses", "9000", "9500", "100"), 2, "lies inside"),
         (("--masses", "3000", "2000", "100"), 2, "rising range"),
         (("--spurious", "many"), 2, "spurious signal"),
-        (("--model", "sliding"), 2, "no function"),
+        (("--model", "expected"), 3, "column `expected`"),
+        (("--background-uncertainty", "0.1"), 2, "belongs to `expected`"),
+        (("--model", "sliding", "--window-bins", "5"), 2, "cannot hold a fit"),
+        (("--exclude", "100", "200"), 2, "nothing to exclude"),
         (("--plot", "limits.txt"), 2, ".png"),
         (("--widths", "0", "--resolution", "0"), 2, "resolution above 0"),
         (("--widths", "x"), 2, "widths"),
@@ -106,3 +109,49 @@ def test_what_cannot_be_done_is_refused(
 
 def test_a_missing_file_is_an_input_error(tmp_path: Path) -> None:
     assert run(str(tmp_path / "none.csv")).exit_code == 3
+
+
+@pytest.fixture
+def with_background(spectrum: Path) -> Path:
+    """Add the background that `spectrum` was drawn from as a column."""
+    table = np.loadtxt(spectrum, delimiter=",", skiprows=1)
+    x = np.sqrt(table[:, 1] * table[:, 0]) / 13000.0
+    shape = (1 - x) ** 8 * x**-4.5 * (table[:, 1] - table[:, 0])
+    lines = [
+        f"{low:.6f},{high:.6f},{n:.0f},{b:.6f}"
+        for (low, high, n), b in zip(table, 2e4 * shape / shape.sum(), strict=True)
+    ]
+    path = spectrum.with_name("known.csv")
+    path.write_text("low_GeV,high_GeV,observed,expected\n" + "\n".join(lines) + "\n")
+    return path
+
+
+def test_a_given_background_with_its_uncertainty(with_background: Path) -> None:
+    words = ("--model", "expected", "--widths", "0", "--masses", "2400", "3600", "600", "--json")
+    certain = json.loads(run(str(with_background), *words).stdout)
+    unsure = json.loads(run(str(with_background), *words, "--background-uncertainty", "0.1").stdout)
+    assert certain["excess"]["mass_gev"] == unsure["excess"]["mass_gev"] == 3000
+    assert certain["excess"]["local_z"] > 5
+    assert set(unsure["impacts"]) == {"background"}
+    assert unsure["impacts"]["background"] > 0
+    for row, other in zip(certain["limits"], unsure["limits"], strict=True):
+        assert row["expected_events"][2] < other["expected_events"][2]
+        assert row["spurious_events"] == 0
+
+
+def test_sliding_windows_and_exclusions(spectrum: Path) -> None:
+    words = ("--widths", "0", "--masses", "2400", "4200", "150", "--spurious", "0", "--json")
+    sliding = json.loads(run(str(spectrum), *words, "--model", "sliding-p3").stdout)
+    assert sliding["model"] == "sliding-p3"
+    assert sliding["excess"]["mass_gev"] == 3000
+    assert sliding["excess"]["local_z"] > 4
+    hidden = json.loads(
+        run(str(spectrum), *words, "--model", "p3", "--exclude", "2750", "3250").stdout
+    )
+    (low, high) = hidden["excluded_gev"][0]
+    assert low <= 2750 < 3250 <= high
+    masses = [row["mass_gev"] for row in hidden["limits"]]
+    assert 3000 not in masses
+    assert hidden["excess"]["local_z"] < 3
+    assert hidden["believable"]
+    assert any("excluded" in note for note in hidden["notes"])

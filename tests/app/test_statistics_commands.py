@@ -162,3 +162,33 @@ def test_weighted_events_are_fitted_but_not_hunted(bumpscout, tmp_path):
     done = bumpscout("bumphunt", "w.csv")
     assert done.returncode == 3
     assert "weighted events" in done.stderr
+
+
+def test_excluded_bins_take_no_part_in_fit_and_hunt(bumpscout, tmp_path):
+    write(tmp_path / "s.csv", factor=3.0)
+    edges = np.geomspace(1500, 6000, 41)
+    here = ("--exclude", f"{edges[18] + 1:g}", f"{edges[20] - 1:g}")
+    assert json.loads(bumpscout("fit", "s.csv", "--json").stdout)["believable"] is False
+    blind = json.loads(bumpscout("fit", "s.csv", "--json", "--plot", "s.png", *here).stdout)
+    assert blind["believable"] is True
+    assert blind["excluded_gev"] == [pytest.approx([edges[18], edges[20]], rel=1e-6)]
+    assert len(blind["expected"]) == len(blind["observed"]) == 40
+    ratio = np.array(blind["observed"]) / np.array(blind["expected"])
+    assert np.all(ratio[18:20] > 2)
+    assert (tmp_path / "s.png").read_bytes().startswith(b"\x89PNG")
+    done = bumpscout(
+        "bumphunt", "s.csv", "--toys", "50", "--json", "--plot", "h.png", "--tomography", "t.png",
+        "--sidebands", *here,
+    )  # fmt: skip
+    hunted = json.loads(done.stdout)
+    low, high = hunted["interval_gev"]
+    assert high <= edges[18] * (1 + 1e-6) or low >= edges[20] * (1 - 1e-6)
+    assert hunted["excluded_gev"] == blind["excluded_gev"]
+    assert hunted["local_z"] < 4
+
+
+def test_hunting_needs_a_window_outside_of_what_is_excluded(bumpscout, tmp_path):
+    write(tmp_path / "s.csv")
+    done = bumpscout("bumphunt", "s.csv", "--widths", "30", "35", "--exclude", "2800", "3000")
+    assert done.returncode == 2
+    assert "No window lies outside" in done.stderr

@@ -43,9 +43,18 @@ def test_a_panel_for_each_width(widths, theme):
     assert figure_bytes(figure, "png").startswith(b"\x89PNG")
 
 
+def test_curves_stop_where_masses_are_excluded():
+    peaks = peak_grid(np.append(np.arange(2000.0, 2600, 100), np.arange(3100.0, 3600, 100)), [0.0])
+    figure = scan_figure(peaks, np.zeros(peaks.size), excluded_gev=[(2520.0, 3080.0)])
+    lines = [line for line in figure.axes[0].lines if line.get_linestyle() != ":"]
+    assert [line.get_xdata()[-1] for line in lines] == [2.5, 3.5]
+    labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert labels == ["width: resolution", "excluded"]
+
+
 def test_units_are_events_without_a_luminosity():
     panel = limits_figure(made([0.0])).axes[0]
-    assert panel.get_ylabel() == "95% CL limit, events"
+    assert panel.get_ylabel() == "95% CL limit on signal [events]"
 
 
 def test_local_p_has_a_line_for_each_width():

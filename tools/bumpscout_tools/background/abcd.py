@@ -23,7 +23,15 @@ from bumpscout_tools.background.signal import poisson_deviance
 from bumpscout_tools.errors import ConfigurationError, InputDataError
 from bumpscout_tools.statistics.poisson import p_from_z
 
-__all__ = ["SIGNAL_IN_A", "Abcd", "AbcdFit", "ClosureCheck", "abcd_fit", "closure_check"]
+__all__ = [
+    "SIGNAL_IN_A",
+    "Abcd",
+    "AbcdFit",
+    "ClosureCheck",
+    "abcd_fit",
+    "checked_abcd",
+    "closure_check",
+]
 
 FloatArray = NDArray[np.float64]
 
@@ -78,7 +86,12 @@ class ClosureCheck:
     p: float
 
 
-def _checked(counts: Abcd) -> FloatArray:
+def checked_abcd(counts: Abcd) -> FloatArray:
+    """Return the counts (4,) after checking them.
+
+    Raises:
+        InputDataError: counts that are no whole numbers >= 0, or nothing in B, C and D.
+    """
     n = np.array(counts, dtype=np.float64)
     if not np.all((n >= 0) & np.isfinite(n) & (n == np.floor(n))):
         raise InputDataError(f"The counts of A, B, C and D must be whole numbers >= 0: {counts}.")
@@ -99,7 +112,7 @@ def abcd_fit(counts: Abcd, closure: float, signal: Abcd = SIGNAL_IN_A) -> AbcdFi
         ConfigurationError: a negative closure uncertainty, or a signal that is not 1 in A.
         InputDataError: counts that are no whole numbers, or nothing in B, C and D.
     """
-    n = _checked(counts)
+    n = checked_abcd(counts)
     fractions = np.array(signal, dtype=np.float64)
     if closure < 0 or fractions[0] != 1.0 or np.any(fractions < 0):
         raise ConfigurationError(
@@ -168,7 +181,7 @@ def closure_check(counts: Abcd) -> ClosureCheck:
     Raises:
         InputDataError: counts that are no whole numbers, or an empty row or column.
     """
-    n = _checked(counts).astype(np.int64).reshape(2, 2)
+    n = checked_abcd(counts).astype(np.int64).reshape(2, 2)
     if np.any(n.sum(axis=0) == 0) or np.any(n.sum(axis=1) == 0):
         raise InputDataError(
             f"The validation region {tuple(counts)} has an empty row or column, which says nothing "

@@ -9,6 +9,8 @@ With x = m / sqrt(s):
   (arXiv:1606.03833);
 - ``exponential``: p1 exp(-p2 x - p3 x^2 - p4 x^3), the exponential of a polynomial.
 
+The history of such functions is in R. Harris, K. Kousouris, arXiv:1110.5302.
+
 Fewer parameters leave the last ones at zero. A `TemplateBasis` is a shape given by its bins, times
 p1 (m / m0)^p2: a free normalisation, and a free slope if wanted.
 """

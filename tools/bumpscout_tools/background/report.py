@@ -27,6 +27,7 @@ from bumpscout_tools.background.choice import compare_orders
 from bumpscout_tools.background.fit import assemble, fit_batch
 from bumpscout_tools.background.forms import FORMS
 from bumpscout_tools.background.goodness import CHI2_FROM_EVENTS, deviance_p, runs_p
+from bumpscout_tools.background.masked import background_everywhere
 from bumpscout_tools.background.models import FittedBatch, Model
 from bumpscout_tools.background.signal import minos_errors
 from bumpscout_tools.background.spectrum import Spectrum
@@ -76,6 +77,7 @@ class FitReport(BaseModel):
         formula: of the function with x = m / sqrt(s), where there is one.
         parameters: p1.. of the formula; p1 in events per GeV.
         parameter_errors: MINOS errors (low <= 0, high >= 0), None where there is none.
+        excluded_gev: ranges that the fit left out; `expected` is interpolated there.
         p_value: of the deviance; `p_method` says how it was found.
         runs_p: of the runs of the residuals.
         step_p: of the largest break between neighbouring residuals, from toys.
@@ -93,6 +95,7 @@ class FitReport(BaseModel):
     formula: str | None
     sqrt_s_gev: float
     fit_range_gev: tuple[float, float]
+    excluded_gev: tuple[tuple[float, float], ...] = ()
     n_events: float
     deviance: float
     ndf: int
@@ -125,8 +128,9 @@ def fit_report(
     """Fit a background to a spectrum and judge the fit.
 
     Args:
-        spectrum: what is fitted, the whole of it.
-        model: from `make_model` on the same spectrum.
+        spectrum: what is fitted; its excluded bins take no part.
+        model: from `model_of_used_bins` on the same spectrum (or `make_model`, which is the same
+            where no bin is excluded).
         sqrt_s_gev: collision energy, GeV, as given to `make_model`.
         n_toys: toys for the p-values.
         seed: of those toys.
@@ -136,16 +140,17 @@ def fit_report(
         InputDataError: counts that cannot be fitted.
         FitError: too few bins for the model.
     """
-    scales = spectrum.scales()
-    counts = np.atleast_2d(spectrum.observed / scales)
+    scales, used = spectrum.scales(), spectrum.used
+    counts = np.atleast_2d((spectrum.observed / scales)[used])
     fitted = model.fit(counts)
-    mu = fitted.expected[0]
+    mu = background_everywhere(spectrum, model, fitted)
     order = int(fitted.order[0])
-    ndf = spectrum.n_bins - _free_parameters(model, fitted)
+    ndf = used.size - _free_parameters(model, fitted)
     goodness = _goodness(model, fitted, counts, ndf, n_toys, seed)
-    runs = runs_p(np.round(counts[0]), mu, np.arange(spectrum.n_bins), order)
+    shown = np.round(spectrum.counts / scales)
+    runs = runs_p(shown, mu, used, order)
     parameters, spread = _parameters(counts[0], model, fitted, ndf, errors)
-    reasons = _doubts(spectrum, model, fitted, ndf, goodness, runs)
+    reasons = _doubts(spectrum, model, fitted, mu, ndf, goodness, runs)
     orders: tuple[OrderRow, ...] = ()
     if len(model.orders) > 1 and model.basis is not None:
         compared = compare_orders(counts[0], model.basis, model.orders, model.alpha, model.test)
@@ -167,7 +172,8 @@ def fit_report(
         formula=_formula(model),
         sqrt_s_gev=sqrt_s_gev,
         fit_range_gev=(float(spectrum.edges[0]), float(spectrum.edges[-1])),
-        n_events=float(spectrum.observed.sum()),
+        excluded_gev=spectrum.excluded_ranges(),
+        n_events=float(spectrum.counts.sum()),
         deviance=float(fitted.deviance[0]),
         ndf=ndf,
         p_value=goodness.p,
@@ -259,13 +265,15 @@ def _doubts(
     spectrum: Spectrum,
     model: Model,
     fitted: FittedBatch,
+    mu: FloatArray,
     ndf: int,
     goodness: _Goodness,
     runs: float,
 ) -> list[str]:
-    """Return in words why the fit cannot be believed."""
+    """Return in words why the fit, with means `mu` (b,) in all bins, cannot be believed."""
     reasons: list[str] = []
-    counts = np.atleast_2d(spectrum.observed / spectrum.scales())
+    used = spectrum.used
+    counts = np.atleast_2d((spectrum.observed / spectrum.scales())[used])
     status = fitted.status_of(0)
     if model.sliding is not None and status != "converged":
         reasons.append("a sliding window has no finite optimum: too few events in it")
@@ -292,18 +300,21 @@ def _doubts(
         top = model.orders[-1]
         fit = fit_batch(counts, model.basis, top) if model.basis is not None else None
         if fit is not None and deviance_p(fit.deviance[0], fit.expected[0], top) < MIN_FIT_P:
-            reasons.append(f"no order of the family, p2 to p{top}, describes the spectrum")
+            reasons.append(
+                f"no order of the family, p2 to p{top}, describes the spectrum: try a part of it, "
+                "another form or --model sliding"
+            )
     if runs < MIN_RUNS_P:
         reasons.append(
             f"residuals stay on one side for too long: p = {runs:.2g}, below {MIN_RUNS_P:g}"
         )
-    rise = _rise(spectrum.edges, fitted.expected[0])
+    rise = _rise(spectrum.edges, mu)
     if rise is not None and model.fitted:
         reasons.append(
             f"the function rises from {rise[0]:g} to {rise[1]:g} GeV, as the turn-on of a trigger "
             "or a selection does: start the fit above it with --min-gev"
         )
-    elif reasons and (peak := _turn_on(spectrum)) is not None:
+    elif reasons and (peak := _turn_on(spectrum, mu)) is not None:
         reasons.append(
             f"the spectrum itself rises up to {peak:g} GeV, as at the turn-on of a trigger or a "
             "selection: start the fit above it with --min-gev"
@@ -311,13 +322,16 @@ def _doubts(
     if model.basis is not None and fitted.coefficients is not None:
         best = fitted.coefficients[0, : fitted.order[0]]
         if np.all(np.isfinite(best)):
-            mu = fitted.expected[0]
-            off = model.basis.integral_error(best) * np.sqrt(np.maximum(mu, 0.0))
-            at = int(np.argmax(off))
-            if off[at] > _INTEGRAL_SIGMA:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                # Where the function has fallen to nothing there is nothing to be off by.
+                off = model.basis.integral_error(best) * np.sqrt(np.maximum(mu[used], 0.0))
+            off = np.where(mu[used] > 0, off, 0.0)
+            most = float(np.max(off))
+            at = int(used[np.argmax(off)])
+            if most > _INTEGRAL_SIGMA:
                 reasons.append(
                     f"the bin from {spectrum.edges[at]:g} to {spectrum.edges[at + 1]:g} GeV is too "
-                    f"wide: the integral of the function over it is off by {off[at]:.1g} sigma; "
+                    f"wide: the integral of the function over it is off by {most:.1g} sigma; "
                     "split it or end the fit below it with --max-gev"
                 )
     return reasons
@@ -338,9 +352,14 @@ def _rise(edges: FloatArray, mu: FloatArray) -> tuple[float, float] | None:
     return None
 
 
-def _turn_on(spectrum: Spectrum) -> float | None:
-    """Return the mass up to which the counts themselves rise by more than 3 sigma, or None."""
-    rise = _rise(spectrum.edges, spectrum.observed / spectrum.scales())
+def _turn_on(spectrum: Spectrum, mu: FloatArray) -> float | None:
+    """Return the mass up to which the counts themselves rise by more than 3 sigma, or None.
+
+    Where a bin is excluded the means `mu` (b,) stand for the counts.
+    """
+    counts = mu.copy()
+    counts[spectrum.used] = (spectrum.observed / spectrum.scales())[spectrum.used]
+    rise = _rise(spectrum.edges, counts)
     return rise[1] if rise is not None and rise[0] == spectrum.edges[0] else None
 
 
@@ -350,9 +369,12 @@ def _notes(spectrum: Spectrum, model: Model, orders: tuple[OrderRow, ...]) -> li
         notes.append(
             "weighted events: each bin is fitted as a Poisson count in units of its mean weight"
         )
-    empty = int(np.count_nonzero(spectrum.observed == 0))
+    for low, high in spectrum.excluded_ranges():
+        notes.append(f"the bins from {low:g} to {high:g} GeV are excluded: nothing looks at them")
+    used = spectrum.used
+    empty = int(np.count_nonzero(spectrum.observed[used] == 0))
     if empty:
-        notes.append(f"{empty} of {spectrum.n_bins} bins are empty; they are fitted as zero counts")
+        notes.append(f"{empty} of {used.size} bins are empty; they are fitted as zero counts")
     if orders and orders[-1].taken:
         notes.append(
             f"the largest order that was tried, {orders[-1].order}, was taken: a larger one might "

@@ -8,6 +8,7 @@ are the business of the batched fits.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,7 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 from bumpscout_tools.background.basis import LogLinearBasis
-from bumpscout_tools.background.fit import Fit, fit
+from bumpscout_tools.background.fit import Fit, fit, fitted_bins
+from bumpscout_tools.background.part import PartBasis
 from bumpscout_tools.errors import ConfigurationError, FitError
 
 __all__ = ["SignalFit", "gaussian_fractions", "minos_errors", "poisson_deviance", "signal_fit"]
@@ -107,7 +109,12 @@ def _minuit(
 
 
 def signal_fit(
-    counts: ArrayLike, basis: LogLinearBasis, order: int, mass_gev: float, width: float
+    counts: ArrayLike,
+    basis: LogLinearBasis,
+    order: int,
+    mass_gev: float,
+    width: float,
+    mask: ArrayLike | None = None,
 ) -> SignalFit:
     """Fit a Gaussian signal of free, possibly negative, strength and the background under it.
 
@@ -117,14 +124,24 @@ def signal_fit(
         order: its parameters.
         mass_gev: mean of the signal, GeV.
         width: its standard deviation over its mean.
+        mask: (b,) bool, True where a bin is left out of the fit; the signal is that of the whole
+            peak, and means are given in all bins.
 
     Raises:
-        ConfigurationError: a signal outside the spectrum.
+        ConfigurationError: a signal outside the spectrum, or wholly in masked bins.
         FitError: a background that has no finite optimum without the signal.
         InputDataError: counts that cannot be fitted.
     """
     n = np.asarray(counts, dtype=np.float64)
-    shape = gaussian_fractions(basis.edges_gev, mass_gev, width)
+    everywhere = gaussian_fractions(basis.edges_gev, mass_gev, width)
+    whole, shape = basis, everywhere
+    if mask is not None:
+        used = fitted_bins(mask, basis.n_bins, order)
+        basis, shape, n = PartBasis(whole, used, order), everywhere[used], n[used]
+        if not shape.sum() > 0:
+            raise ConfigurationError(
+                f"The signal of mass {mass_gev:g} GeV lies in masked bins alone: nothing sees it."
+            )
     alone = fit(n, basis, order)
     if not alone.converged:
         raise FitError(
@@ -152,7 +169,7 @@ def signal_fit(
     errors = minuit.merrors.get("x0")
     low = unit * errors.lower if errors is not None and errors.lower_valid else np.nan
     high = unit * errors.upper if errors is not None and errors.upper_valid else np.nan
-    background = basis.expected(x[1:])
+    background = whole.expected(x[1:])
     deviance = float(minuit.fval)
     fall = max(alone.deviance - deviance, 0.0)
     return SignalFit(
@@ -165,7 +182,7 @@ def signal_fit(
         deviance=deviance,
         background_deviance=alone.deviance,
         background=background,
-        expected=background + unit * x[0] * shape,
+        expected=background + unit * x[0] * everywhere,
         valid=bool(minuit.valid and errors is not None and errors.is_valid),
     )
 
@@ -221,6 +238,7 @@ def _minos_one(
     low, high = errors.lower * size, errors.upper * size
     value = float(best.parameters[k])
     if k == 0:
-        return value * float(np.expm1(low)), value * float(np.expm1(high))
+        # An error beyond exp(600) says that the data do not determine the normalisation.
+        return (value * math.expm1(low), value * math.expm1(high)) if high < 600 else None
     ends = sorted((basis.sign(k) * low, basis.sign(k) * high))
     return ends[0], ends[1]

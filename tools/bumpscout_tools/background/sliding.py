@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bumpscout_tools.background import _kernels
+from bumpscout_tools.background.basis import LogLinearBasis
 from bumpscout_tools.background.dijet import DijetBasis
 from bumpscout_tools.background.fit import checked_counts, fit_batch
+from bumpscout_tools.background.part import PartBasis
 from bumpscout_tools.errors import ConfigurationError
 
 __all__ = ["SlidingFit"]
@@ -41,6 +43,7 @@ class SlidingFit:
         window_bins: int | None = None,
         masked_bins: int | None = None,
         weight: ArrayLike = 1.0,
+        excluded: ArrayLike | None = None,
     ) -> None:
         """Prepare the windows.
 
@@ -52,13 +55,17 @@ class SlidingFit:
                 least.
             masked_bins: None fits the whole window; k leaves out the bin and k neighbours each way.
             weight: (b,) or one number, see `LogLinearBasis`.
+            excluded: (b,) bool, True where a bin takes no part: windows, counts and means are then
+                those of the bins that are left.
 
         Raises:
             ConfigurationError: a window that is wider than the spectrum or too narrow for the fit.
             InputDataError: edges that do not rise between 0 and sqrt(s).
         """
         edges = np.asarray(edges_gev, dtype=np.float64)
-        n_bins = edges.size - 1
+        hidden = np.zeros(edges.size - 1, dtype=np.bool_) if excluded is None else excluded
+        used = np.flatnonzero(~np.asarray(hidden))
+        n_bins = int(used.size)
         width = max(n_bins // 2, 3 * order) if window_bins is None else window_bins
         masked = 0 if masked_bins is None else 2 * masked_bins + 1
         if not order + 2 + masked <= width <= n_bins or masked < 0:
@@ -67,21 +74,46 @@ class SlidingFit:
                 f"{order} parameters in a spectrum of {n_bins} bins: it needs {order + 2 + masked} "
                 f"to {n_bins} bins."
             )
-        scale = np.broadcast_to(np.asarray(weight, dtype=np.float64), n_bins)
+        scale = np.broadcast_to(np.asarray(weight, dtype=np.float64), edges.size - 1)
         self.order = order
         self.window_bins = width
         self.masked_bins = masked_bins
         self.n_bins = n_bins
+        self._used = used
         self._starts = np.clip(np.arange(n_bins) - width // 2, 0, n_bins - width)
-        self._bases = {
-            int(start): DijetBasis(
-                edges[start : start + width + 1],
-                sqrt_s_gev,
-                order,
-                scale[start : start + width],
-            )
-            for start in np.unique(self._starts)
-        }
+        self._whole: dict[int, DijetBasis] = {}
+        self._bases: dict[int, LogLinearBasis] = {}
+        for start in map(int, np.unique(self._starts)):
+            first, last = int(used[start]), int(used[start + width - 1]) + 1
+            whole = DijetBasis(edges[first : last + 1], sqrt_s_gev, order, scale[first:last])
+            self._whole[start] = whole
+            inside = used[start : start + width] - first
+            self._bases[start] = whole if last - first == width else PartBasis(whole, inside)
+
+    @property
+    def starts(self) -> IntArray:
+        """First bin (b,) of the window around each bin, among the bins that are left."""
+        return self._starts.astype(np.int64)
+
+    def everywhere(self, counts: ArrayLike) -> FloatArray:
+        """Return the background of one spectrum in all bins of the edges, also those left out.
+
+        A bin that is excluded takes its value from the window around the first bin used behind it.
+
+        Args:
+            counts: (k,) events in the bins that are left.
+        """
+        n = np.atleast_2d(np.asarray(counts, dtype=np.float64))
+        every = np.arange(int(self._used[-1]) + 1)
+        behind = np.minimum(np.searchsorted(self._used, every), self.n_bins - 1)
+        out = np.empty(every.size)
+        for start in np.unique(self._starts):
+            fits = fit_batch(n[:, start : start + self.window_bins], self._bases[int(start)],
+                             self.order)  # fmt: skip
+            mu = self._whole[int(start)].expected(fits.coefficients[0])
+            here = self._starts[behind] == start
+            out[here] = mu[every[here] - self._used[start]]
+        return out
 
     def expected_batch(self, counts: ArrayLike) -> tuple[FloatArray, FloatArray, IntArray]:
         """Fit many spectra.

@@ -142,6 +142,8 @@ class PeakModel:
         p[:, 0] = np.where(np.isfinite(p[:, 0]), p[:, 0], -20.0)
         if centres is not None:
             p[:, k : k + 4] = centres
+            # A negative spurious signal over few events would start at a mean below zero.
+            p[:, k + 3] = np.maximum(p[:, k + 3], 0.0)
         if signal is not None:
             p[:, k + 4] = signal
         deviance, error = np.empty(n_fits), np.empty(n_fits)

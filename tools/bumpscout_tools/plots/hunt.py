@@ -1,4 +1,4 @@
-"""Figures of a hunt on one spectrum: the spectrum, its tomography, and local p against mass."""
+"""Figures of a hunt on one spectrum: its tomography, and local p against mass."""
 
 from __future__ import annotations
 
@@ -10,60 +10,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 from scipy.special import ndtr
 
-from bumpscout_tools.plots.spectrum import draw_spectrum
 from bumpscout_tools.plots.style import Palette, Theme, new_figure, styled
-from bumpscout_tools.scan.outcome import CellSpectrum
 
-__all__ = ["fitted_figure", "local_p_figure", "tomography_figure"]
+__all__ = ["local_p_figure", "tomography_figure"]
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
 _LEAST_P = 1e-300
 _MOST_WINDOWS = 5000
-
-
-def fitted_figure(
-    edges_gev: FloatArray,
-    observed: FloatArray,
-    expected: FloatArray,
-    *,
-    interval_gev: tuple[float, float] | None = None,
-    note: str = "",
-    fit_label: str = "fit",
-    interval_label: str = "largest excess",
-    theme: Theme = "light",
-) -> Figure:
-    """Draw a spectrum with its background, pulls and the most significant interval.
-
-    Args:
-        edges_gev: (b + 1,) GeV.
-        observed: (b,) events.
-        expected: (b,) events.
-        interval_gev: to be marked, GeV, or None.
-        note: title.
-        fit_label: what the background is.
-        interval_label: what the interval is.
-        theme: palette.
-
-    Returns:
-        A figure of two panels.
-    """
-    spectrum = CellSpectrum(
-        test_id="spectrum",
-        edges_gev=tuple(map(float, edges_gev)),
-        observed=tuple(int(value) for value in np.round(observed)),
-        expected=tuple(float(value) for value in np.maximum(expected, 1e-9)),
-    )
-    return draw_spectrum(
-        spectrum,
-        theme,
-        window=None,
-        bump=interval_gev,
-        note=note,
-        fit_label=fit_label,
-        bump_label=interval_label,
-    )
 
 
 def tomography_figure(

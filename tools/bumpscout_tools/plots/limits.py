@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
@@ -26,13 +29,18 @@ _LEAST_P = 1e-300
 
 
 def limits_figure(
-    limits: PeakLimits, *, pb_per_event: float | None = None, theme: Theme = "light"
+    limits: PeakLimits,
+    *,
+    pb_per_event: float | None = None,
+    excluded_gev: Sequence[tuple[float, float]] = (),
+    theme: Theme = "light",
 ) -> Figure:
     """Draw observed and expected limits against mass, one panel a width.
 
     Args:
         limits: of one spectrum.
         pb_per_event: turns events into pb; None draws events.
+        excluded_gev: ranges that were left out, GeV, shaded.
         theme: palette.
 
     Returns:
@@ -47,9 +55,9 @@ def limits_figure(
         panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
         flat = list(panels.ravel())
         for panel, width in zip(flat, widths, strict=False):
-            shown = np.flatnonzero(limits.peaks.width == width)
-            shown = shown[np.argsort(limits.peaks.mass_gev[shown])]
-            _limit_panel(panel, limits, shown, scale, theme, colours)
+            for number, shown in enumerate(_stretches(limits.peaks, float(width), excluded_gev)):
+                _limit_panel(panel, limits, shown, scale, theme, colours, labelled=number == 0)
+            _shade(panel, excluded_gev, colours)
             panel.set_title(_name(float(width)), loc="left", fontsize="small")
         for panel in flat[widths.size :]:
             panel.set_axis_off()
@@ -59,9 +67,9 @@ def limits_figure(
         if rows > 1 and widths.size % columns:
             panels[-2, -1].set_xlabel("Signal mass [TeV]")
             panels[-2, -1].tick_params(labelbottom=True)
-        unit = "events" if pb_per_event is None else r"$\sigma$ [pb]"
+        unit = "signal [events]" if pb_per_event is None else r"$\sigma$ [pb]"
         for row in panels:
-            row[0].set_ylabel(f"{100 * limits.level:g}% CL limit, {unit}")
+            row[0].set_ylabel(f"{100 * limits.level:g}% CL limit on {unit}")
         handles, labels = flat[0].get_legend_handles_labels()
         flat[0].legend(handles, labels, loc="upper right", labelcolor=colours.ink)
     return figure
@@ -74,7 +82,12 @@ def _limit_panel(
     scale: float,
     theme: Theme,
     colours: Palette,
+    *,
+    labelled: bool,
 ) -> None:
+    def label(text: str) -> str | None:
+        return text if labelled else None
+
     mass = limits.peaks.mass_gev[shown] / 1000
     bands = limits.expected[shown] * scale
     inner, outer = _BANDS[theme]
@@ -85,7 +98,7 @@ def _limit_panel(
         marker="o",
         markersize=2.5,
         linewidth=1.0,
-        label="observed",
+        label=label("observed"),
         zorder=4,
     )
     panel.plot(
@@ -94,22 +107,34 @@ def _limit_panel(
         color=colours.ink,
         linestyle=(0, (4, 2)),
         linewidth=1.3,
-        label="expected",
+        label=label("expected"),
         zorder=3,
     )
-    panel.fill_between(
-        mass, bands[:, 1], bands[:, 3], color=inner, linewidth=0, label=r"$\pm 1\sigma$", zorder=2
-    )
-    panel.fill_between(
-        mass, bands[:, 0], bands[:, 4], color=outer, linewidth=0, label=r"$\pm 2\sigma$", zorder=1
-    )
+    for low, high, tone, text, order in (
+        (1, 3, inner, r"$\pm 1\sigma$", 2),
+        (0, 4, outer, r"$\pm 2\sigma$", 1),
+    ):
+        panel.fill_between(
+            mass,
+            bands[:, low],
+            bands[:, high],
+            color=tone,
+            linewidth=0,
+            label=label(text),
+            zorder=order,
+        )
     panel.set_yscale("log")
     panel.yaxis.set_major_locator(LogLocator(numticks=8))
     panel.yaxis.set_minor_formatter(NullFormatter())
 
 
 def scan_figure(
-    peaks: PeakGrid, local_z: FloatArray, *, note: str = "", theme: Theme = "light"
+    peaks: PeakGrid,
+    local_z: FloatArray,
+    *,
+    note: str = "",
+    excluded_gev: Sequence[tuple[float, float]] = (),
+    theme: Theme = "light",
 ) -> Figure:
     """Draw the local p of each signal against its mass, one line a width.
 
@@ -117,6 +142,7 @@ def scan_figure(
         peaks: the hypotheses.
         local_z: (h,) signed significances; below 0 p is 1/2 and more.
         note: title.
+        excluded_gev: ranges that were left out, GeV, shaded.
         theme: palette.
 
     Returns:
@@ -129,19 +155,19 @@ def scan_figure(
         panel = figure.add_subplot()
         tones = (colours.fit, colours.bump, colours.ink, colours.muted)
         for number, width in enumerate(widths):
-            shown = np.flatnonzero(peaks.width == width)
-            shown = shown[np.argsort(peaks.mass_gev[shown])]
-            panel.plot(
-                peaks.mass_gev[shown] / 1000,
-                p[shown],
-                color=tones[number % len(tones)],
-                linestyle=_DASHES[number % len(_DASHES)],
-                label=_name(float(width)),
-            )
+            for part, shown in enumerate(_stretches(peaks, float(width), excluded_gev)):
+                panel.plot(
+                    peaks.mass_gev[shown] / 1000,
+                    p[shown],
+                    color=tones[number % len(tones)],
+                    linestyle=_DASHES[number % len(_DASHES)],
+                    label=_name(float(width)) if part == 0 else None,
+                )
         panel.set_yscale("log")
-        least = float(p.min(initial=0.05))
-        # Room for the legend below the lines.
-        panel.set_ylim(min(least / 300, 1e-5), 1.5)
+        # Room for the legend below the lines, in the units that the lines themselves take.
+        top, least = math.log10(1.5), math.log10(float(p.min(initial=1e-3)))
+        rows = -(-(widths.size + bool(excluded_gev)) // 2)
+        panel.set_ylim(10 ** (least - (top - least) * 0.12 * (rows + 0.5)), 1.5)
         bottom = panel.get_ylim()[0]
         for sigma in range(1, 38):
             level = float(ndtr(-sigma))
@@ -158,12 +184,46 @@ def scan_figure(
                 fontsize="x-small",
                 color=colours.muted,
             )
+        _shade(panel, excluded_gev, colours)
         _mass_axis(panel, peaks.mass_gev)
         panel.set_xlabel("Signal mass [TeV]")
         panel.set_ylabel("Local p")
         panel.set_title(note, loc="left", fontsize="small", color=colours.ink)
         panel.legend(loc="lower left", ncols=2, labelcolor=colours.ink)
     return figure
+
+
+def _stretches(
+    peaks: PeakGrid, width: float, excluded_gev: Sequence[tuple[float, float]]
+) -> list[npt.NDArray[np.int64]]:
+    """Return the peaks of one width by mass, cut where excluded bins left masses out."""
+    shown = np.flatnonzero(peaks.width == width)
+    shown = shown[np.argsort(peaks.mass_gev[shown])]
+    mass = peaks.mass_gev[shown]
+    if mass.size < 3:
+        return [shown]
+    steps = np.diff(np.log(mass))
+    usual = float(np.median(steps))
+    cuts = [
+        at + 1
+        for at, step in enumerate(steps)
+        if step > 1.5 * usual
+        and any(low < mass[at + 1] and high > mass[at] for low, high in excluded_gev)
+    ]
+    return np.split(shown, cuts)
+
+
+def _shade(panel: Axes, ranges: Sequence[tuple[float, float]], colours: Palette) -> None:
+    for number, (low, high) in enumerate(ranges):
+        panel.axvspan(
+            low / 1000,
+            high / 1000,
+            color=colours.fill,
+            alpha=0.35,
+            linewidth=0,
+            zorder=0,
+            label="excluded" if number == 0 else None,
+        )
 
 
 def _name(width: float) -> str:
