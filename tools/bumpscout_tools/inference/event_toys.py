@@ -2,15 +2,16 @@
 
 Events that fall into the same bin of every spectrum and pass the same thresholds are one *cell*; a
 toy draws a Poisson number of events for each cell. Counts of each spectrum are Poisson, and counts
-of different spectra and working points share the events that the data share. What the mean of a
-cell is decides what a toy stands for:
+of different spectra and working points share the events that the data share. All books are kept in
+*slices*, events between two consecutive working points: nested selections are their sums.
+
+Which mean a toy has decides what it stands for:
 
 - `EventToys.from_events(...)`: the data. Toys are bootstraps, *with a signal if the data hold one*,
   and fluctuations of the data enter a second time: no null.
-- `toys.on_null(expected)`: cells are weighted until the counts of each spectrum and working point
-  have the fitted means (iterative proportional fitting, W. Deming, F. Stephan, Ann. Math. Stat. 11
-  (1940) 427). These toys are parametric in the tail, where whole bins are empty, too: use them by
-  default.
+- `toys.on_null(expected)`: each event keeps its quantile in each of its slices, and lies where the
+  fitted mean has this quantile. Counts are Poisson with the fitted means exactly, and events are
+  shared as in the data also where most bins of a slice are empty: use them by default.
 - `recentre(bootstraps, observed, expected)`: n_boot - n_data + fit, for bins with many events; its
   fractional counts suit fits, not Poisson probabilities.
 """
@@ -18,34 +19,44 @@ cell is decides what a toy stands for:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bumpscout_tools.errors import InputDataError
 from bumpscout_tools.inference import _cells
+from bumpscout_tools.inference._compress import compress
 
-__all__ = ["EventToys", "recentre"]
+__all__ = ["TOYS_AT_ONCE", "EventToys", "levels_by_rank", "recentre"]
 
 FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+CountArray = NDArray[np.int32]
 
-_ROUNDS = 20
-_TOYS_AT_ONCE = 16
-_CLOSE = 1e-6
+TOYS_AT_ONCE = 16
+"""Toys that are drawn together: their counts of one bin fill one line of the cache."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class EventToys:
     """Cells of events; made by `from_events`, moved to the null by `on_null`.
 
-    `column` (c, K): where each cell counts in the row of all (spectrum, working point, bin), or -1
-    where it does not. `mean` (c,) events. `n_bins` (K,) of each spectrum. Working points run from
+    A *column* is one bin of one slice of one spectrum, in this order. `mean` (c,) events of each
+    cell, `size` (c,) events of the data that it stands for; `start` (c + 1,), `column` and `rank`
+    (e,) its entries as the kernels want them; `slices` (columns,) the mean counts, `reach` and
+    `keep` (columns,) where quantiles lie. `n_bins` (K,) of each spectrum. Working points run from
     the loosest, 0, to the tightest, `n_levels` - 1; an event of level l passes all up to l.
     """
 
-    column: NDArray[np.int32]
     mean: FloatArray
+    size: FloatArray
+    start: IntArray
+    column: CountArray
+    rank: CountArray
+    slices: FloatArray
+    reach: FloatArray
+    keep: FloatArray
     n_bins: tuple[int, ...]
     n_levels: int
 
@@ -56,45 +67,48 @@ class EventToys:
         """Compress events into cells.
 
         Args:
-            bins: (n, K) the bin of each event in each spectrum, -1 where it lies in none.
+            bins: (n, K) the bin of each event in each spectrum, -1 where it lies in none; any
+                whole-number type (int16 saves memory).
             levels: (n,) the tightest working point that each event passes, -1 for none; or (n, K)
-                where each spectrum has its own score.
+                where each spectrum has its own score. See `levels_by_rank`.
             n_bins: bins of each spectrum.
             n_levels: number of working points.
 
         Raises:
             InputDataError: bins or levels of the wrong shape or range.
         """
-        at = np.atleast_2d(np.asarray(bins, dtype=np.int64))
-        level = np.asarray(levels, dtype=np.int64)
+        at, level = np.atleast_2d(np.asarray(bins)), np.asarray(levels)
         size = np.asarray(n_bins, dtype=np.int64)
         if level.shape == at.shape[:1]:
             level = np.broadcast_to(level[:, None], at.shape)
-        if at.shape[1] != size.size or level.shape != at.shape:
+        if at.ndim != 2 or at.shape[1] != size.size or level.shape != at.shape:
             raise InputDataError(
                 f"Bins of shape {at.shape} and levels of shape {level.shape} do not describe "
                 f"events in {size.size} spectra."
             )
-        if np.any((at < -1) | (at >= size)) or np.any((level < -1) | (level >= n_levels)):
-            raise InputDataError(
-                "The bin of an event, or its working point, lies beyond the last one: mark events "
-                "that are in no bin, or pass no threshold, with -1."
-            )
-        first = np.cumsum(size * n_levels) - size * n_levels
-        column = np.where((at >= 0) & (level >= 0), first + level * size + at, -1)
-        column = column[np.any(column >= 0, axis=1)]
-        # Pair by pair, so that the key of any number of spectra stays below 2^63.
-        key = np.zeros(column.shape[0], dtype=np.int64)
-        total = int((size * n_levels).sum()) + 1
         for s in range(size.size):
-            _, key = np.unique(key * total + column[:, s] + 1, return_inverse=True)
-        _, at_first, counts = np.unique(key, return_index=True, return_counts=True)
-        return cls(
-            np.ascontiguousarray(column[at_first], dtype=np.int32),
-            counts.astype(np.float64),
-            tuple(int(one) for one in size),
-            int(n_levels),
+            a, b = at[:, s], level[:, s]
+            if np.any((a < -1) | (a >= size[s])) or np.any((b < -1) | (b >= n_levels)):
+                raise InputDataError(
+                    "The bin of an event, or its working point, lies beyond the last one: mark "
+                    "events that are in no bin, or pass no threshold, with -1."
+                )
+        start, column, counts = compress(at, level, size, n_levels)
+        total = int(size.sum()) * n_levels
+        slices = np.bincount(column, np.repeat(counts, np.diff(start)), total).astype(np.float64)
+        data = cls(
+            mean=counts,
+            size=counts,
+            start=start,
+            column=column,
+            rank=np.zeros(column.size, dtype=np.int32),
+            slices=slices,
+            reach=np.empty(0),
+            keep=np.empty(0),
+            n_bins=tuple(int(one) for one in size),
+            n_levels=int(n_levels),
         )
+        return data._placed(data._ranks(), slices)
 
     @property
     def n_cells(self) -> int:
@@ -102,110 +116,206 @@ class EventToys:
         return int(self.mean.size)
 
     @property
-    def _n_columns(self) -> int:
-        return self.n_levels * sum(self.n_bins)
+    def first_columns(self) -> IntArray:
+        """Return the first column of each spectrum, (K + 1,), ending with the number of columns."""
+        first: IntArray = np.cumsum([0, *self.n_bins]) * self.n_levels
+        return first
 
-    def _nested(self, flat: FloatArray) -> tuple[FloatArray, ...]:
-        """Return (t, W, b) for each spectrum, summed over tighter levels, from (t, columns)."""
-        out: list[FloatArray] = []
-        first = 0
-        for n in self.n_bins:
-            last = first + n * self.n_levels
-            part = flat[:, first:last].reshape(-1, self.n_levels, n)
-            out.append(np.flip(np.cumsum(np.flip(part, axis=1), axis=1), axis=1))
-            first = last
-        return tuple(out)
+    def _slice_of(self) -> IntArray:
+        """Return the slice of each column, (columns,), numbered spectrum by spectrum."""
+        slices = np.arange(len(self.n_bins) * self.n_levels)
+        return np.repeat(slices, np.repeat(self.n_bins, self.n_levels))
 
-    def _marginals(self, mean: FloatArray) -> FloatArray:
-        flat = np.zeros(self._n_columns)
-        for s in range(len(self.n_bins)):
-            inside = self.column[:, s] >= 0
-            flat += np.bincount(self.column[inside, s], mean[inside], flat.size)
-        return flat
+    def _ranks(self) -> CountArray:
+        """Return how many events of its slice lie before each entry, in rising bins and cells."""
+        order = np.argsort(self.column, kind="stable")
+        sizes = np.repeat(self.size, np.diff(self.start))[order]
+        before = np.cumsum(sizes) - sizes
+        which = self._slice_of()[self.column[order]]
+        new = np.flatnonzero(np.diff(which, prepend=-1))
+        at_start = np.repeat(before[new], np.diff(np.append(new, which.size)))
+        rank = np.empty(order.size, dtype=np.int32)
+        rank[order] = before - at_start
+        return rank
+
+    def _placed(self, rank: CountArray, target: FloatArray) -> EventToys:
+        """Return the cells of the data with the means `target` (columns,) of the slices."""
+        which = self._slice_of()
+        n_slices = len(self.n_bins) * self.n_levels
+        events = np.bincount(which, self.slices, n_slices)
+        wanted = np.bincount(which, target, n_slices)
+        scale = np.maximum(events, 1.0)
+        first = self.first_columns
+        reach = np.empty(target.size)
+        column = np.empty_like(self.column)
+        spectrum = np.searchsorted(first, self.column, side="right") - 1
+        for s, n in enumerate(self.n_bins):
+            own = slice(s * self.n_levels, (s + 1) * self.n_levels)
+            part = slice(int(first[s]), int(first[s + 1]))
+            sums = np.cumsum(target[part].reshape(self.n_levels, n), axis=1)
+            whole = sums[:, -1:]
+            # Whole numbers stay exact, so that bootstraps of the data stay in their bins.
+            ends = np.where(
+                whole == events[own, None],
+                sums,
+                sums
+                * np.divide(scale[own, None], whole, out=np.zeros_like(whole), where=whole > 0),
+            )
+            # Beyond the last bin that expects anything no event can lie.
+            ends[sums >= whole] = np.inf
+            reach[part] = ends.ravel()
+            entry = np.flatnonzero(spectrum == s)
+            level = (self.column[entry] - first[s]) // n
+            step = 2.0 * float(scale[own].max()) + 1.0
+            key = (np.minimum(ends, step - 1.0) + step * np.arange(self.n_levels)[:, None]).ravel()
+            column[entry] = first[s] + np.searchsorted(
+                key, level * step + rank[entry], side="right"
+            )
+        keep = np.minimum(np.divide(wanted, events, out=np.ones(n_slices), where=events > 0), 1.0)
+        extra = np.flatnonzero(wanted > events * (1.0 + 1e-9))
+        begin = np.flatnonzero(np.diff(which, prepend=-1))
+        one = np.arange(1, extra.size + 1) + self.start[-1]
+        return replace(
+            self,
+            mean=np.concatenate([self.mean, wanted[extra] - events[extra]]),
+            size=np.concatenate([self.size, scale[extra]]),
+            start=np.concatenate([self.start, one]),
+            column=np.concatenate([column, begin[extra].astype(np.int32)]),
+            rank=np.concatenate([rank, np.zeros(extra.size, dtype=np.int32)]),
+            slices=target,
+            reach=reach,
+            keep=keep[which],
+        )
+
+    def nested(self, flat: NDArray[np.generic], spectrum: int) -> FloatArray:
+        """Return counts (t, W, b) of a spectrum, from the columns (columns, t) of all slices."""
+        first = self.first_columns
+        part = flat[first[spectrum] : first[spectrum + 1]].T.astype(np.float64)
+        part = part.reshape(-1, self.n_levels, self.n_bins[spectrum])
+        return np.ascontiguousarray(np.cumsum(part[:, ::-1], axis=1)[:, ::-1])
 
     def expected(self) -> tuple[FloatArray, ...]:
         """Return the mean counts (W, b) of each spectrum; the data's own for `from_events`."""
-        return tuple(part[0] for part in self._nested(self._marginals(self.mean)[None, :]))
+        flat = self.slices[:, None]
+        return tuple(self.nested(flat, s)[0] for s in range(len(self.n_bins)))
+
+    def draw_slices(self, rng: np.random.Generator, n: int) -> CountArray:
+        """Draw n toys: counts (columns, n) of all slices."""
+        out = np.zeros((self.slices.size, n), dtype=np.int32)
+        none = np.exp(-self.mean)
+        for first in range(0, n, TOYS_AT_ONCE):
+            part = out if n <= TOYS_AT_ONCE else np.zeros_like(out[:, first : first + TOYS_AT_ONCE])
+            _cells.draw(rng, self.mean, none, self.size, *self._entries, self.keep, part)
+            if part is not out:
+                out[:, first : first + TOYS_AT_ONCE] = part
+        return out
 
     def draw(self, rng: np.random.Generator, n: int) -> tuple[FloatArray, ...]:
         """Draw n toys: counts (n, W, b) of each spectrum, whole numbers."""
-        flat = np.empty((n, self._n_columns))
-        none = np.exp(-self.mean)
-        for first in range(0, n, _TOYS_AT_ONCE):
-            last = min(first + _TOYS_AT_ONCE, n)
-            part = np.zeros((self._n_columns, last - first))
-            _cells.draw(rng, self.mean, none, self.column, part)
-            flat[first:last] = part.T
-        return self._nested(flat)
+        flat = self.draw_slices(rng, n)
+        return tuple(self.nested(flat, s) for s in range(len(self.n_bins)))
+
+    def draw_tilted(
+        self, rng: np.random.Generator, log_ratio: FloatArray, spectrum: int, level: int
+    ) -> CountArray:
+        """Draw the slices (columns,) of one toy that fluctuates in one spectrum.
+
+        Args:
+            rng: random numbers.
+            log_ratio: (b,) logarithm of how many times the mean each bin expects, for the events
+                that pass working point `level`.
+            spectrum: where.
+            level: the working point.
+        """
+        factor = np.tile(np.exp(log_ratio), self.n_levels - level)
+        first = int(self.first_columns[spectrum]) + level * self.n_bins[spectrum]
+        bound = np.empty(self.mean.size)
+        _cells.bounds(factor, first, self.size, *self._entries, bound)
+        out = np.zeros(self.slices.size, dtype=np.int32)
+        _cells.draw_tilted(
+            rng, factor, first, bound, self.mean, self.size, *self._entries, self.keep, out
+        )
+        return out
+
+    @property
+    def _entries(self) -> tuple[IntArray, CountArray, CountArray, FloatArray]:
+        return self.start, self.column, self.rank, self.reach
 
     def on_null(self, expected: Sequence[ArrayLike]) -> EventToys:
-        """Return cells whose counts have the given means exactly, and share events as the data do.
+        """Return toys whose counts have the given means exactly, and share events as the data do.
 
-        Fits of nested working points are not nested where few events are left: a looser one is
-        raised to the tighter one there, which `expected` of the result shows. What no event of the
-        data can stand for (bins that are empty, or fitted to hold more) becomes cells of one
-        spectrum.
+        The mean of a slice is the difference of the fits of two working points. Where events are
+        few a looser fit can lie below a tighter one: there both move to where they nowhere cross
+        (least squares in each bin), which `expected` of the result shows. A slice that then holds
+        more than its events is filled with events of one spectrum alone; from one that holds less,
+        events are left out at random.
 
         Args:
             expected: (W, b) fitted means of each spectrum, >= 0.
 
         Raises:
-            InputDataError: means that do not belong to the spectra.
+            InputDataError: means that do not belong to the spectra, or toys that are no longer
+                those of the data.
         """
-        target = self._slices(expected)
-        mean = self.mean.copy()
-        inside = self.column >= 0
-        for _ in range(_ROUNDS):
-            before = mean.copy()
-            for s in range(len(self.n_bins)):
-                rows = inside[:, s]
-                column = self.column[rows, s]
-                have = np.bincount(column, mean[rows], target.size).astype(np.float64)
-                ratio = np.divide(target, have, out=np.ones_like(have), where=have > 0)
-                mean[rows] *= ratio[column]
-            if np.max(np.abs(mean - before), initial=0.0) < _CLOSE:
-                break
-        total = self._marginals(mean)
-        down = np.minimum(np.divide(target, total, out=np.ones_like(total), where=total > 0), 1.0)
-        mean *= np.where(inside, down[self.column], 1.0).min(axis=1)
-        missing = np.maximum(target - self._marginals(mean), 0.0)
-        alone = np.flatnonzero(missing > 0)
-        extra = np.full((alone.size, len(self.n_bins)), -1, dtype=np.int32)
-        ends = np.cumsum(np.array(self.n_bins) * self.n_levels)
-        extra[np.arange(alone.size), np.searchsorted(ends, alone, side="right")] = alone
-        return EventToys(
-            np.concatenate([self.column, extra]),
-            np.concatenate([mean, missing[alone]]),
-            self.n_bins,
-            self.n_levels,
-        )
-
-    def _slices(self, expected: Sequence[ArrayLike]) -> FloatArray:
-        """Return the means between consecutive working points, (columns,)."""
+        if np.any(self.mean != self.size) or np.any(self.slices != np.floor(self.slices)):
+            raise InputDataError(
+                "Only toys of the data can be moved to a null: keep what `from_events` returned."
+            )
         parts: list[FloatArray] = []
         for n, one in zip(self.n_bins, expected, strict=True):
-            mu = np.asarray(one, dtype=np.float64)
+            mu = np.array(one, dtype=np.float64)
             if mu.shape != (self.n_levels, n) or not np.all((mu >= 0) & np.isfinite(mu)):
                 raise InputDataError(
                     f"The expected counts of a spectrum must be finite, >= 0 and of shape "
                     f"{(self.n_levels, n)}, not {mu.shape}."
                 )
-            nested = np.flip(np.maximum.accumulate(np.flip(mu, axis=0), axis=0), axis=0)
-            tighter = np.concatenate([nested[1:], np.zeros((1, n))])
-            parts.append((nested - tighter).ravel())
-        return np.concatenate(parts)
+            _cells.isotonic(mu)
+            parts.append(np.maximum(mu - np.vstack([mu[1:], np.zeros((1, n))]), 0.0).ravel())
+        return self._placed(self.rank, np.concatenate(parts))
 
     def shared(self, a: int, b: int) -> FloatArray:
         """Return (W, W, b_a, b_b): mean events that two spectra share, by working point of each."""
-        both = (self.column[:, a] >= 0) & (self.column[:, b] >= 0)
-        ends = np.cumsum(np.array(self.n_bins) * self.n_levels)
-        at = [self.column[both, s] - (ends[s] - self.n_bins[s] * self.n_levels) for s in (a, b)]
-        w, (n_a, n_b) = self.n_levels, (self.n_bins[a], self.n_bins[b])
-        flat = np.bincount(at[0] * (w * n_b) + at[1], self.mean[both], w * n_a * w * n_b)
+        w, first = self.n_levels, self.first_columns
+        n_a, n_b = self.n_bins[a], self.n_bins[b]
+        if a == b:
+            flat = np.diag(self.slices[first[a] : first[a + 1]])
+        else:
+            flat = np.zeros((w * n_a, w * n_b))
+            ranges = (int(first[a]), int(first[a + 1]), int(first[b]), int(first[b + 1]))
+            _cells.shared(ranges, self.mean, self.size, *self._entries, self.keep, flat)
         table = flat.reshape(w, n_a, w, n_b).transpose(0, 2, 1, 3)
         for axis in (0, 1):
             table = np.flip(np.cumsum(np.flip(table, axis=axis), axis=axis), axis=axis)
         return np.ascontiguousarray(table)
+
+
+def levels_by_rank(scores: ArrayLike, n_selected: Sequence[int]) -> IntArray:
+    """Return the tightest working point that each event passes, (n,), -1 for none.
+
+    Args:
+        scores: (n,) anomaly scores; the highest are selected, among equals the first.
+        n_selected: events that pass each working point, falling; a visible cross section in pb
+            times the luminosity in 1/pb.
+
+    Raises:
+        InputDataError: numbers that rise, or scores that are no numbers.
+
+    >>> levels_by_rank([0.1, 0.9, 0.5, 0.7], [3, 1])
+    array([-1,  1,  0,  0])
+    """
+    score = np.asarray(scores, dtype=np.float64)
+    numbers = np.asarray(n_selected, dtype=np.int64)
+    if score.ndim != 1 or np.any(np.isnan(score)):
+        raise InputDataError("Scores must be one number for each event, none of them NaN.")
+    if numbers.size == 0 or np.any(numbers < 0) or np.any(np.diff(numbers) > 0):
+        raise InputDataError(
+            "The selected events of working points must fall from the loosest to the tightest, "
+            f"not be {list(n_selected)}."
+        )
+    rank = np.empty(score.size, dtype=np.int64)
+    rank[np.argsort(-score, kind="stable")] = np.arange(score.size)
+    passed: IntArray = numbers.size - np.searchsorted(numbers[::-1], rank, side="right")
+    return passed.astype(np.int64) - 1
 
 
 def recentre(bootstraps: ArrayLike, observed: ArrayLike, expected: ArrayLike) -> FloatArray:

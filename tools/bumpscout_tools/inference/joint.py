@@ -8,6 +8,8 @@ with v the projected score vectors (`field.score_vectors`, P and W in one) and S
 of expected events that bin i of the one and bin j of the other share. It is found in one pass over
 the cells of the events, at the means of the null, so that it is positive and every score has
 variance 1.
+
+The field holds where every peak expects 50 events or more; `joint_scan.joint_p` keeps to that.
 """
 
 from __future__ import annotations

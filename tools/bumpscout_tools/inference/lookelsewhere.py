@@ -9,10 +9,12 @@ largest z below 4           Gaussian field, sampled             refit toys
 largest z of 4 or more      Gaussian field, tail bound          importance-sampled refit toys
 ==========================  ==================================  ===============================
 
-A field belongs to one background function: where the order was chosen from the data, toys take its
-place, because they choose anew. Refit toys are right everywhere, but need 1 / p of them.
-`gross_vitells` is the cross-check from a few toys. A toy is fitted as the data were, and all fits
-are kept.
+What does not hold is refused also when it is asked for by name (`checked_method`). A field belongs
+to one background function: where the order was chosen from the data, toys take its place, because
+they choose anew. A toy is fitted as the data were, and all fits are kept; refit toys need 1 / p of
+them. A shape fitted to fewer than about 20 events for each parameter follows the fluctuations of
+the data, and toys of it give a p that is too small. `gross_vitells` is the cross-check from a few
+toys.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from bumpscout_tools.errors import ConfigurationError
 from bumpscout_tools.inference.field import score_vectors, spectrum_field
 from bumpscout_tools.inference.peaks import PeakGrid, background_under
 from bumpscout_tools.inference.scan import PeakScan, scan_peaks_batch
+from bumpscout_tools.inference.tilted import tilts, weighted_p
 from bumpscout_tools.statistics import ToyP, p_from_z, toy_p_value
 
 __all__ = [
@@ -39,6 +42,7 @@ __all__ = [
     "TAIL_FROM_Z",
     "GlobalP",
     "Method",
+    "checked_method",
     "choose_method",
     "global_p",
     "gross_vitells",
@@ -64,7 +68,6 @@ Method = Literal[
 ]
 _ONE_SIGMA_TAIL = 0.15865525393145707
 _TOYS_AT_ONCE = 500
-_MAX_TILT = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,28 @@ def choose_method(z: float, least_expected: float, *, order_chosen: bool = False
     if least_expected >= FIELD_FROM_EVENTS and not order_chosen:
         return "gaussian field" if z < TAIL_FROM_Z else "gaussian field, tail bound"
     return "refit toys" if z < TAIL_FROM_Z else "importance-sampled refit toys"
+
+
+def checked_method(method: Method, least_expected: float, *, order_chosen: bool = False) -> None:
+    """Refuse a method that was asked for where it does not hold; arguments as `choose_method`.
+
+    Raises:
+        ConfigurationError: a field, or Gross-Vitells, where a peak expects fewer than 50 events; a
+            field where the order of the background was chosen.
+    """
+    if method in ("refit toys", "importance-sampled refit toys"):
+        return
+    remedy = "ask for refit toys or importance-sampled refit toys, or leave the method to the rule"
+    if least_expected < FIELD_FROM_EVENTS:
+        raise ConfigurationError(
+            f"The method '{method}' needs {FIELD_FROM_EVENTS:g} background events under every "
+            f"peak, but one has {least_expected:.3g}: {remedy}."
+        )
+    if order_chosen and method != "gross-vitells":
+        raise ConfigurationError(
+            f"The method '{method}' belongs to one background function, but the order was chosen "
+            f"from the data: {remedy}."
+        )
 
 
 def toy_scan(
@@ -149,22 +174,6 @@ def gross_vitells(crossings: ArrayLike, level: float, z: float) -> GlobalP:
     return GlobalP(z, value, least, most, "gross-vitells", counted.size)
 
 
-def _tilts(vectors: FloatArray, expected: FloatArray, z: float) -> FloatArray:
-    """Return c (h,) with which toys of mean mu exp(c v) are worth about z to the score v.
-
-    Solves 2 sum(c v mu exp(c v) - mu (exp(c v) - 1)) = z^2, the deviance, by bisection.
-    """
-    low: FloatArray = np.zeros(vectors.shape[0])
-    high: FloatArray = np.full(vectors.shape[0], 2.0 * z)
-    for _ in range(60):
-        middle = 0.5 * (low + high)
-        change = np.minimum(middle[:, None] * vectors, _MAX_TILT)
-        worth = 2.0 * (expected * (change * np.exp(change) - np.expm1(change))).sum(axis=1)
-        below = worth < z * z
-        low, high = np.where(below, middle, low), np.where(below, high, middle)
-    return high
-
-
 def importance_p(
     rng: np.random.Generator,
     scan: PeakScan,
@@ -191,7 +200,7 @@ def importance_p(
     mu = np.maximum(scan.expected, 1e-9)
     templates = scan.peaks.templates(basis.edges_gev)
     vectors = score_vectors(basis, scan.coefficients, mu, templates)
-    log_ratio = np.minimum(_tilts(vectors, mu, z)[:, None] * vectors, _MAX_TILT)
+    log_ratio = tilts(vectors, mu, z)
     means = mu * np.exp(log_ratio)
     lost = (means - mu).sum(axis=1)
     weights = np.empty(n_toys)
@@ -202,11 +211,7 @@ def importance_p(
         reached = toy_scan(toys, basis, orders, scan.peaks).max(axis=1) >= z
         mixture = special.logsumexp(toys @ log_ratio.T - lost, axis=1)
         weights[first : first + size] = reached * np.exp(math.log(lost.size) - mixture)
-    value = float(weights.mean())
-    error = float(weights.std(ddof=1)) / math.sqrt(n_toys)
-    return GlobalP(
-        z, value, max(value - error, 0.0), value + error, "importance-sampled refit toys", n_toys
-    )
+    return GlobalP(z, *weighted_p(weights), "importance-sampled refit toys", n_toys)
 
 
 def global_p(
@@ -230,15 +235,17 @@ def global_p(
         n_samples: samples of the field.
 
     Raises:
-        ConfigurationError: Gross-Vitells asked for with more than one width.
+        ConfigurationError: Gross-Vitells asked for with more than one width, or a method where it
+            does not hold (`checked_method`).
     """
     z = float(scan.z[scan.best])
     order = scan.coefficients.size
     tried = tuple(orders) or (order,)
     templates = scan.peaks.templates(basis.edges_gev)
+    least = float(background_under(templates, scan.expected).min())
     if method is None:
-        least = float(background_under(templates, scan.expected).min())
         method = choose_method(z, least, order_chosen=len(tried) > 1)
+    checked_method(method, least, order_chosen=len(tried) > 1)
     if method == "importance-sampled refit toys":
         return importance_p(rng, scan, basis, tried, n_toys)
     if method in ("gaussian field", "gaussian field, tail bound"):
