@@ -1,11 +1,13 @@
 """Compare deviances of the background fits with iminuit, from smooth to nearly empty toys.
 
-    python validation/statistics/minuit_agreement.py [TOYS_PER_CASE]
+    python validation/statistics/minuit_agreement.py [TOYS_PER_CASE] > minuit_agreement.txt
 
 iminuit minimises the same Poisson deviance from its own terms (8-point bin integrals, its own
-orthonormal basis). MIGRAD stops anywhere on the slope towards an optimum far away or infinite, so
-the comparison is one-sided: no fit that says "converged" or "at limit" may lie above Minuit's by
-more than 1e-4, else the exit code is 1. Fits that say "not converged" are only counted.
+orthonormal basis), several times from two starts. Of 34 toys in each of 30 cases, 1020 fits in
+all, those agree whose deviances lie within 1e-4. MIGRAD stops anywhere on the slope towards an
+optimum far away or infinite: where its deviance is the larger one it is counted as stopped short.
+Exit code 1 where a fit that says "converged" or "at limit" lies above Minuit's by more than 1e-4,
+or says "not converged".
 """
 
 from __future__ import annotations
@@ -59,15 +61,15 @@ def minuit_deviance(counts: Array, low: Array, high: Array, order: int) -> float
 
 def main() -> int:
     """Print one line per case; return the exit code."""
-    n_toys = int(sys.argv[1]) if len(sys.argv) > 1 else 20
+    n_toys = int(sys.argv[1]) if len(sys.argv) > 1 else 34
     edges = 2000.0 * np.exp(np.linspace(0.0, 1.2, 51))
     basis = DijetBasis(edges, SQRT_S, 6)
     mask = window_mask(50, (16, 22))
     used = np.flatnonzero(~mask)
     x = np.sqrt(edges[1:] * edges[:-1]) / SQRT_S
     shape = (1 - x) ** 10 * x**-5 * np.diff(edges)
-    failed = 0
-    print("events order  ours-minuit: lowest  highest   status")
+    failed, fits, agreeing, short = 0, 0, 0, 0
+    print("events order  ours-minuit: lowest  highest  agree  Minuit short   status")
     for total in (3.0, 10.0, 50.0, 500.0, 2e4, 1e7):
         rng = np.random.default_rng(int(total))
         toys = rng.poisson(total * shape / shape.sum(), (n_toys, 50)).astype(float)
@@ -84,11 +86,20 @@ def main() -> int:
             status = np.bincount(many.status, minlength=4)
             words = ", ".join(f"{n} {FIT_STATUS[i]}" for i, n in enumerate(status) if n)
             bad = int(np.count_nonzero(difference > LIMIT))
-            failed += bad
+            bad += int(status[FIT_STATUS.index("not converged")])
+            agree = int(np.count_nonzero(np.abs(difference) <= LIMIT))
+            below = int(np.count_nonzero(difference < -LIMIT))
+            failed, fits = failed + bad, fits + n_toys
+            agreeing, short = agreeing + agree, short + below
             print(
-                f"{total:6g} {order:5d} {difference.min():18.1e} {difference.max():9.1e}   {words}"
-                + (f"   {bad} ABOVE MINUIT" if bad else "")
+                f"{total:6g} {order:5d} {difference.min():18.1e} {difference.max():9.1e} "
+                f"{agree:6d} {below:13d}   {words}" + (f"   {bad} FAILED" if bad else ""),
+                flush=True,
             )
+    print(
+        f"{fits} fits: {agreeing} agree to {LIMIT:g}, in {short} Minuit stopped short, "
+        f"{failed} failed"
+    )
     return 1 if failed else 0
 
 

@@ -11,7 +11,7 @@ from iminuit import Minuit
 from numpy.typing import NDArray
 from scipy import special
 
-from bumpscout_tools.background import DijetBasis, fit, fit_batch, window_mask
+from bumpscout_tools.background import FIT_STATUS, DijetBasis, fit, fit_batch, window_mask
 from bumpscout_tools.errors import FitError, InputDataError
 
 Array = NDArray[Any]
@@ -125,6 +125,20 @@ def test_all_events_in_one_bin_have_no_finite_optimum(edges: Array, order: int) 
     assert np.all(np.isfinite(one.expected))
     assert one.expected.sum() == pytest.approx(100, rel=1e-4)
     assert one.deviance < 1e-6
+
+
+def test_fits_of_a_few_events_reach_their_limit(edges: Array) -> None:
+    """Far from any finite optimum the information is singular, and plain steps get stuck."""
+    basis = DijetBasis(edges, 13000.0, 6)
+    x = np.sqrt(edges[1:] * edges[:-1]) / 13000.0
+    shape = (1 - x) ** 10 * x**-5 * np.diff(edges)
+    toys = np.random.default_rng(3).poisson(4.0 * shape / shape.sum(), (1500, 50)).astype(float)
+    fewer = fit_batch(toys, basis, 2).deviance
+    for order in (3, 4, 5, 6):
+        many = fit_batch(toys, basis, order)
+        assert "not converged" not in {FIT_STATUS[status] for status in many.status}
+        assert np.max(many.deviance - fewer) < 1e-4
+        fewer = many.deviance
 
 
 def test_no_row_is_dropped_or_infinite_whatever_the_counts(edges: Array) -> None:

@@ -65,12 +65,15 @@ def test_the_numbers_belong_together(edges: Array, smooth: Callable[[float], Arr
     assert found.n_observed == counts[inside].sum()
     assert found.n_expected == pytest.approx(found.expected[inside].sum())
     assert found.local_p == pytest.approx(float(poisson_p(found.n_observed, found.n_expected)))
-    reached = int(np.count_nonzero(found.toy_z >= found.local_z))
+    assert found.threshold_z <= found.local_z
+    reached = int(np.count_nonzero(found.toy_z >= found.threshold_z))
     assert found.n_reached == reached
     assert found.global_p.value == (reached + 1) / 701
     assert found.global_p.low < found.global_p.value < found.global_p.high
     assert calls == [(500, 700), (700, 700)]
+    assert "one order above the chosen one" in found.method
     assert "the order chosen anew in each" in found.method
+    assert "recalibrated" in found.method
 
 
 def test_a_seed_fixes_the_result_and_nothing_else_does(

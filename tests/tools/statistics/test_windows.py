@@ -69,16 +69,19 @@ def test_pruning_loses_nothing(scale: float, deficits: bool, side: bool) -> None
             assert hunt_batch(n[t : t + 1], b[t], alone, deficits=deficits).z[0] == found.z[t]
 
 
-def test_all_bin_windows_are_those_of_the_plain_hunt() -> None:
+@pytest.mark.parametrize("scale", [0.05, 50.0])
+@pytest.mark.parametrize("low", [1, 3])
+def test_all_bin_windows_are_those_of_the_plain_hunt(scale: float, low: int) -> None:
     rng = np.random.default_rng(3)
-    b = 50 * np.exp(-np.linspace(0, 3, 40))
+    b = scale * np.exp(-np.linspace(0, 3, 40))
     n = rng.poisson(b, (200, 40))
-    windows = bin_windows(40)
-    found = hunt_batch(n, b, windows)
-    plain = best_interval_batch(n, b)
-    np.testing.assert_array_equal(found.z, plain.z)
-    np.testing.assert_array_equal(windows.starts[found.index], plain.start)
-    np.testing.assert_array_equal(windows.stops[found.index], plain.stop)
+    windows = bin_windows(40, low, 20)
+    plain = best_interval_batch(n, b, 0, None, low, 20)
+    one_by_one = WindowSet(windows.starts, windows.stops)
+    for found in (hunt_batch(n, b, windows), hunt_batch(n, b, one_by_one)):
+        np.testing.assert_array_equal(found.z, plain.z)
+        np.testing.assert_array_equal(windows.starts[found.index], plain.start)
+        np.testing.assert_array_equal(windows.stops[found.index], plain.stop)
 
 
 def test_a_tie_goes_to_the_narrowest_then_leftmost_window() -> None:

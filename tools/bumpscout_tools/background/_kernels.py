@@ -22,7 +22,7 @@ IntArray = NDArray[np.int64]
 CONVERGED, AT_LIMIT, EXHAUSTED, EMPTY = 0, 1, 2, 3
 
 _MAX_ETA = 600.0
-_MAX_ITERATIONS = 100
+_MAX_ITERATIONS = 200
 _MAX_HALVINGS = 40
 # Expected fall of the deviance at which one more full step is the last: Fisher scoring converges
 # nearly quadratically here, so the remaining distance is far below this.
@@ -32,6 +32,12 @@ _LAST_STEP = 1e-5
 # before. The two are told apart by going on until the gain is this small.
 _LONG_STEP = 0.25
 _LAST_LONG_STEP = 1e-9
+
+# Events in the mean bin from which a fit starts at least squares in all columns.
+_MANY_EVENTS = 300.0
+# Where a step had to be cut below this share of its length, the next one gets a larger ridge.
+_SHORT_STEP = 1e-2
+_LEAST_RIDGE, _NO_RIDGE = 1e-8, 1e-12
 
 _LOG2_E = 1.4426950408889634
 _LN2_HIGH = 0.693147180369123816490
@@ -238,8 +244,13 @@ def _ascend(
     _means(theta, k, nodes, weights, e, powers, bits, mu)
     deviance = _deviance(n, mu)
     rounding = 1e-9 + 1e-15 * np.sum(n)
+    # Far out, where whole parts of the spectrum expect nothing, the information is singular and its
+    # step useless: a ridge on the diagonal (Levenberg, Marquardt) turns it until it gains again.
+    ridge = 0.0
     for _ in range(_MAX_ITERATIONS):
         _information(n, k, nodes, e, mu, slopes, scaled, score, fisher)
+        for j in range(k):
+            fisher[j, j] *= 1.0 + ridge
         _solve(fisher, score, k, step)
         fall = 0.0
         for j in range(k):
@@ -256,16 +267,25 @@ def _ascend(
                 accepted = True
                 break
             scale *= 0.5
-        if not accepted:
-            break
+        if not accepted or scale < _SHORT_STEP:
+            ridge = max(1e2 * ridge, _LEAST_RIDGE)
+            if not accepted:
+                if ridge > 1.0:
+                    break
+                continue
+        else:
+            ridge *= 1e-2
         for j in range(k):
             theta[j] = trial[j]
         deviance = new
-        if fall < _LAST_STEP:
+        if fall < _LAST_STEP and ridge < _NO_RIDGE:
             if _longest(step, k, nodes, powers) < _LONG_STEP:
                 return deviance, CONVERGED
             if fall < _LAST_LONG_STEP:
                 return deviance, AT_LIMIT
+    # Where ln f has left the range of numbers at some node, it was on its way to infinity.
+    if _longest(theta, k, nodes, powers) > _MAX_ETA:
+        return deviance, AT_LIMIT
     return deviance, EXHAUSTED
 
 
@@ -320,7 +340,8 @@ def select_batch(
     for t in range(counts.shape[0]):
         theta = coefficients[t]
         taken[t] = 0
-        if _gather(counts, t, used, n) == 0.0:
+        total = _gather(counts, t, used, n)
+        if total == 0.0:
             theta[:, :] = 0.0
             theta[:, 0] = -math.inf
             deviance[t, :] = 0.0
@@ -330,12 +351,17 @@ def select_batch(
         theta[:, :] = 0.0
         deviance[t, :] = math.nan
         status[t, :] = EXHAUSTED
-        _start(n, min(orders[0], 2), nodes, weights, by_column[1], fisher, theta[0])
+        # With many events least squares come close in all columns, with few in the first two only.
+        many = total > _MANY_EVENTS * used.size
+        near = orders[0] if many else min(orders[0], 2)
+        _start(n, near, nodes, weights, by_column[1], fisher, theta[0])
         settled = False
         # The lowest order first, then the largest, then those between where they can matter.
         for position in range(n_orders):
             c = n_orders - 1 if position == 1 else max(position - 1, 0)
-            if position > 0:
+            if position == 1 and many:
+                _start(n, orders[c], nodes, weights, by_column[1], fisher, theta[c])
+            elif position > 0:
                 theta[c, :] = theta[0 if position == 1 else c - 1]
             deviance[t, c], status[t, c] = _ascend(
                 n, orders[c], nodes, weights, theta[c], by_node, bits, by_bin, by_column, fisher

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from bumpscout_tools.background.basis import LogLinearBasis
 from bumpscout_tools.background.choice import ChoiceTest, choose_order_batch
 from bumpscout_tools.background.dijet import MAX_ORDER
-from bumpscout_tools.background.fit import FIT_STATUS, FitStatus
+from bumpscout_tools.background.fit import FIT_STATUS, FitStatus, fit_batch
 from bumpscout_tools.background.forms import FORMS, TemplateBasis, basis_of_form
 from bumpscout_tools.background.sliding import SlidingFit
 from bumpscout_tools.background.spectrum import Spectrum
@@ -124,6 +125,26 @@ class Model:
             raise ConfigurationError(f"The background {self.name} has nothing to fit.")
         many = choose_order_batch(n, self.basis, self.orders, self.alpha, self.test)
         return FittedBatch(many.expected, many.deviance, many.order, many.status, many.coefficients)
+
+    def null(self, counts: ArrayLike, fitted: FittedBatch) -> FloatArray:
+        """Return the means (t, b) from which toys of spectra (t, b) with these fits are drawn.
+
+        The fit itself where nothing was chosen. Where the order was chosen, the fit of the next
+        larger one: a term too small to be taken (its gain has a probability above `alpha`) is a
+        misfit of the data that toys of the chosen order would lack, so that their p is too small.
+        """
+        if self.basis is None or len(self.orders) < 2:
+            return fitted.expected
+        n = np.require(counts, np.float64, ["C", "W"])
+        means = fitted.expected.copy()
+        for order, above in itertools.pairwise(self.orders):
+            rows = np.flatnonzero(fitted.order == order)
+            if rows.size:
+                richer = fit_batch(n[rows], self.basis, above)
+                reached = FIT_STATUS.index("at limit")
+                useful = richer.status <= reached
+                means[rows[useful]] = richer.expected[useful]
+        return means
 
 
 def deviance_of(n: FloatArray, expected: FloatArray) -> FloatArray:

@@ -215,22 +215,23 @@ def z_from_log_p_many(log_p: FloatArray, out: FloatArray) -> None:
 
 
 @jit
-def _promising(
-    sum_n: FloatArray, sum_b: FloatArray, min_width: int, max_width: int, floor: float
-) -> tuple[int, int]:
-    """Return the interval of largest (d - b)^2 / b among some widths; (0, 0) without an excess."""
-    start, stop = 0, 0
-    top, top_b = 0.0, 1.0
-    width = min_width
-    while width <= max_width:
-        for i in range(sum_n.size - width):
-            b = max(sum_b[i + width] - sum_b[i], floor)
-            excess = sum_n[i + width] - sum_n[i] - b
-            if excess > 0.0 and excess * excess * top_b > top * b:
-                top, top_b = excess * excess, b
-                start, stop = i, i + width
-        width *= 2
-    return start, stop
+def _pearson(
+    sum_n: FloatArray, sum_b: FloatArray, width: int, floor: float, out: FloatArray, bits: IntArray
+) -> float:
+    """Fill `out` with (d - b)^2 / b of each excess of one width, 0 without; return the largest.
+
+    `bits`, the memory of `out` as integers, orders numbers >= 0 alike, in a vector loop.
+    """
+    size = sum_n.size - width
+    for i in range(size):
+        b = max(sum_b[i + width] - sum_b[i], floor)
+        excess = max(sum_n[i + width] - sum_n[i] - b, 0.0)
+        out[i] = excess * excess / b
+    top = 0
+    for i in range(size):
+        top = max(top, bits[i])
+    bits[size] = top
+    return float(out[size])
 
 
 @jit
@@ -252,41 +253,42 @@ def hunt_batch(
     signed root of the deviance anywhere (Zubkov and Serov, arXiv:1207.3838), so most intervals
     need neither a logarithm nor a tail; the fewer, the better the first one is.
     """
-    n_rows = observed.shape[0]
-    sum_n = np.zeros(last - first + 1)
-    sum_b = np.zeros(last - first + 1)
-    for t in range(n_rows):
+    n_bins = last - first
+    sum_n, sum_b = np.zeros(n_bins + 1), np.zeros(n_bins + 1)
+    pearson, tops = np.zeros(n_bins + 1), np.zeros(max_width + 1)
+    bits = pearson.view(np.int64)
+    for t in range(observed.shape[0]):
         row = t if expected.shape[0] > 1 else 0
-        for i in range(last - first):
+        for i in range(n_bins):
             sum_n[i + 1] = sum_n[i] + observed[t, first + i]
             sum_b[i + 1] = sum_b[i] + expected[row, first + i]
-        best_start, best_stop = _promising(sum_n, sum_b, min_width, max_width, floor)
+        for width in range(min_width, max_width + 1):
+            tops[width] = _pearson(sum_n, sum_b, width, floor, pearson, bits)
         best = -math.inf
-        if best_stop > 0:
+        best_start, best_stop = 0, 0
+        promising = int(np.argmax(tops))
+        if tops[promising] > 0.0:
+            _pearson(sum_n, sum_b, promising, floor, pearson, bits)
+            best_start = int(np.argmax(pearson[: n_bins - promising + 1]))
+            best_stop = best_start + promising
             b = max(sum_b[best_stop] - sum_b[best_start], floor)
             best = _z_poisson(sum_n[best_stop] - sum_n[best_start], b)
         ahead = best_stop > 0
         for width in range(min_width, max_width + 1):
-            for i in range(last - first - width + 1):
+            if best > 0.0 and tops[width] <= best * best:
+                continue
+            _pearson(sum_n, sum_b, width, floor, pearson, bits)
+            for i in range(n_bins - width + 1):
+                if best > 0.0 and pearson[i] <= best * best:
+                    continue
                 d = sum_n[i + width] - sum_n[i]
                 b = max(sum_b[i + width] - sum_b[i], floor)
-                excess = d - b
-                if excess > 0.0:
-                    if best > 0.0:
-                        square = best * best
-                        if excess * excess <= square * b:
-                            continue
-                        if 2.0 * _half_deviance(d, b) <= square:
-                            continue
-                elif best > 0.0 or (
-                    best > -math.inf and -math.sqrt(2.0 * _half_deviance(d, b)) <= best
-                ):
+                bound = math.sqrt(2.0 * _half_deviance(d, b))
+                if (bound if d > b else -bound) <= best:
                     continue
                 value = _z_poisson(d, b)
                 # The promising one was taken out of turn: what comes before it wins a tie.
-                before = width < best_stop - best_start or (
-                    width == best_stop - best_start and i < best_start
-                )
+                before = (width, i) < (best_stop - best_start, best_start)
                 if value > best or (ahead and before and value == best):
                     best = value
                     best_start = i
@@ -354,15 +356,13 @@ def hunt_windows(
     (d - b)^2 / d. Without a window left, z is minus infinity and the index -1.
     """
     n_bins = observed.shape[1]
-    sum_n = np.zeros(n_bins + 1)
-    sum_b = np.zeros(n_bins + 1)
+    sum_n, sum_b = np.zeros(n_bins + 1), np.zeros(n_bins + 1)
     for t in range(observed.shape[0]):
         row = t if expected.shape[0] > 1 else 0
         for i in range(n_bins):
             sum_n[i + 1] = sum_n[i] + observed[t, i]
             sum_b[i + 1] = sum_b[i] + expected[row, i]
-        best = -math.inf
-        index = -1
+        best, index = -math.inf, -1
         if side_limit <= 0.0:
             index = _promising_window(sum_n, sum_b, starts, stops, deficits)
             if index >= 0:

@@ -2,8 +2,7 @@
 
 What to use when:
 
-- all intervals of some widths in bins: `bin_windows` (for excesses alone without side bands
-  `best_interval` does the same, faster);
+- all intervals of some widths in bins: `bin_windows`;
 - windows as wide as some multiples of the mass resolution: `mass_windows`;
 - the most significant window of each spectrum: `hunt_batch`.
 """
@@ -43,10 +42,13 @@ class WindowSet:
     """Windows of consecutive bins, `starts` to `stops` (exclusive), each (w,).
 
     Narrow ones come first, so that among equally significant windows the narrowest is taken.
+    `complete` is (bins, smallest, largest width) of a set that holds all windows of these widths:
+    such a set is searched faster.
     """
 
     starts: IntArray
     stops: IntArray
+    complete: tuple[int, int, int] | None = None
 
     def __len__(self) -> int:
         """Return the number of windows."""
@@ -95,7 +97,8 @@ def bin_windows(
     widths = range(min_width, widest + 1)
     starts = [np.arange(0, n_bins - width + 1, step, dtype=np.int64) for width in widths]
     stops = [first + width for first, width in zip(starts, widths, strict=True)]
-    return WindowSet(np.concatenate(starts), np.concatenate(stops))
+    complete = (n_bins, min_width, widest) if step == 1 else None
+    return WindowSet(np.concatenate(starts), np.concatenate(stops), complete)
 
 
 def mass_windows(
@@ -174,6 +177,13 @@ def hunt_batch(
         raise InputDataError(f"The windows reach beyond the {n.shape[1]} bins of the spectra.")
     z = np.empty(n.shape[0])
     index = np.empty(n.shape[0], dtype=np.int64)
+    if windows.complete is not None and not deficits and not side_bands:
+        n_bins, low, high = windows.complete
+        start, stop = np.empty_like(index), np.empty_like(index)
+        _kernels.hunt_batch(n, b, 0, n_bins, low, high, floor, z, start, stop)
+        width = stop - start
+        before = (width - low) * (n_bins + 1) - (width * (width - 1) - low * (low - 1)) // 2
+        return HuntBatch(z, before + start)
     limit = float(z_from_p(SIDE_BAND_P)) if side_bands else 0.0
     _kernels.hunt_windows(n, b, windows.starts, windows.stops, deficits, limit, floor, z, index)
     return HuntBatch(z, index)
