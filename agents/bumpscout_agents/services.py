@@ -62,6 +62,7 @@ class GateLike(Protocol):
         progress: Callable[[str, str, int | None, int | None], None],
         *,
         claim: Literal["confirmatory", "exploratory"] = ...,
+        approved_by: Literal["policy", "person"] | None = ...,
         out_of_time: Callable[[], bool] = ...,
     ) -> FinalScan:
         """Run the final scan and the replays of a frozen plan."""

@@ -38,7 +38,8 @@ class DatasetCard(BaseModel):
         n_duplicates: usable events that repeat another one.
         label_stripped: the reader never hands out a truth label, whether the file has one or not.
         mass_range_gev: smallest and largest invariant mass in the view.
-        blinding: what code may see.
+        blinding: what code may see; under ``staged`` features and masses describe the explored
+            fraction alone.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -55,4 +56,4 @@ class DatasetCard(BaseModel):
     n_duplicates: int
     label_stripped: Literal[True] = True
     mass_range_gev: tuple[float, float]
-    blinding: Literal["open"] = "open"
+    blinding: Literal["open", "staged"] = "open"

@@ -1,14 +1,14 @@
-"""Copies declared files out of a dead job's workspace, following nothing and trusting nothing."""
+"""Takes declared files from a dead job's workspace, following nothing and trusting nothing."""
 
 from __future__ import annotations
 
 import os
-import stat
 from pathlib import Path
 
 from bumpscout_sandbox.provider import OutputSpec
+from bumpscout_sandbox.supervisor import open_output
 
-__all__ = ["collect_outputs"]
+__all__ = ["collect_outputs", "problem", "store"]
 
 CHUNK = 1 << 20
 
@@ -32,50 +32,39 @@ def collect_outputs(
     artifacts: dict[str, Path] = {}
     problems: list[str] = []
     for spec in specs:
-        target = folder / spec.name
         try:
-            refusal = _copy(workspace, spec, target)
+            source, size = open_output(workspace, spec.name, spec.max_bytes)
+            try:
+                artifacts[spec.name] = store(source, size, folder / spec.name)
+            finally:
+                os.close(source)
         except FileNotFoundError:
-            refusal = "was not written" if spec.required else ""
+            problems += problem(spec, "")
+        except ValueError as refusal:
+            problems += problem(spec, str(refusal))
         except OSError as error:
-            refusal = f"cannot be collected: {error.strerror}"
-        else:
-            if not refusal:
-                artifacts[spec.name] = target
-        if refusal:
-            problems.append(f"/out/{spec.name} {refusal}.")
+            problems += problem(spec, f"cannot be collected: {error.strerror}")
     return artifacts, tuple(problems)
 
 
-def _copy(workspace: int, spec: OutputSpec, target: Path) -> str:
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
-    kind = os.stat(spec.name, dir_fd=workspace, follow_symlinks=False).st_mode
-    if not stat.S_ISREG(kind):
-        return f"is refused: {_describe(kind)}, no regular file"
-    source = os.open(spec.name, flags, dir_fd=workspace)
-    try:
-        size = os.fstat(source).st_size
-        if size > spec.max_bytes:
-            return f"is refused: {size} bytes, at most {spec.max_bytes} may leave"
-        write = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        target.unlink(missing_ok=True)
-        with os.fdopen(os.open(target, write, 0o600), "wb") as copy:
-            left = spec.max_bytes
-            while left > 0 and (chunk := os.read(source, min(CHUNK, left))):
-                copy.write(chunk)
-                left -= len(chunk)
-    finally:
-        os.close(source)
-    return ""
+def problem(spec: OutputSpec, refusal: str) -> list[str]:
+    """Return the sentence on an output that did not leave, if it deserves one.
+
+    Args:
+        spec: the output.
+        refusal: why; empty where it was not written at all.
+    """
+    if not refusal and not spec.required:
+        return []
+    return [f"/out/{spec.name} {refusal or 'was not written'}."]
 
 
-def _describe(mode: int) -> str:
-    for test, text in (
-        (stat.S_ISLNK, "a symbolic link"),
-        (stat.S_ISDIR, "a folder"),
-        (stat.S_ISFIFO, "a FIFO"),
-        (stat.S_ISSOCK, "a socket"),
-    ):
-        if test(mode):
-            return text
-    return "a device"
+def store(source: int, size: int, target: Path) -> Path:
+    """Copy the next `size` bytes of a descriptor to a new file that only this user can read."""
+    write = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    target.unlink(missing_ok=True)
+    with os.fdopen(os.open(target, write, 0o600), "wb") as copy:
+        while size > 0 and (chunk := os.read(source, min(CHUNK, size))):
+            copy.write(chunk)
+            size -= len(chunk)
+    return target

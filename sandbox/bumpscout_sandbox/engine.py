@@ -36,6 +36,9 @@ class ScanEngine(Protocol):
     def prepare(self, plan: SearchPlan, view: View, seed: int) -> Prepared:
         """Return layout, restricted view and tasks; see `bumpscout_tools.scan.execute.prepare`."""
 
+    def with_smooth_masses(self, plan: SearchPlan, prepared: Prepared, seed: int) -> View:
+        """Return the events with masses drawn from a smooth fit; see `scan.blinding`."""
+
     def execute(
         self,
         plan: SearchPlan,
@@ -100,6 +103,12 @@ class ToolsEngine:
         from bumpscout_tools.scan.execute import prepare
 
         return prepare(plan, view, np.random.default_rng(seed))
+
+    def with_smooth_masses(self, plan: SearchPlan, prepared: Prepared, seed: int) -> View:
+        """See `ScanEngine.with_smooth_masses`."""
+        from bumpscout_tools.scan.blinding import with_smooth_masses
+
+        return with_smooth_masses(plan, prepared, np.random.default_rng((seed, 4)))
 
     def execute(
         self,
@@ -189,9 +198,21 @@ class ToolsEngine:
 
 
 def resolve_on(
-    plan: SearchPlan, view: View, seed: int, engine: ScanEngine | None = None
+    plan: SearchPlan,
+    view: View,
+    seed: int,
+    engine: ScanEngine | None = None,
+    *,
+    share: float = 1.0,
 ) -> Resolved:
     """Return the plan with its visible cross sections as efficiencies of a view's fitted range.
+
+    Args:
+        plan: the search plan.
+        view: the events.
+        seed: of the search.
+        engine: the scan.
+        share: of the luminosity that these events are.
 
     Raises:
         ConfigurationError: if plan and view do not fit together.
@@ -200,4 +221,4 @@ def resolve_on(
     if not plan.working_points.cross_sections_pb:
         return Resolved(plan)
     prepared = (engine or ToolsEngine()).prepare(plan, view, seed)
-    return resolve_cross_sections(plan, len(prepared.view))
+    return resolve_cross_sections(plan, round(len(prepared.view) / share))

@@ -6,6 +6,7 @@ vetted scan. Every test is in the ledger before its result is known.
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 from collections.abc import Callable
@@ -17,10 +18,12 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import JsonValue
 
+from bumpscout_sandbox.blinding import Approver
 from bumpscout_sandbox.card import DatasetCard
 from bumpscout_sandbox.engine import Claim, Progress, ScanEngine, ToolsEngine, resolve_on
-from bumpscout_sandbox.ledger import Ledger
+from bumpscout_sandbox.ledger import TORN, Ledger, Mark
 from bumpscout_sandbox.limits import Limits
+from bumpscout_sandbox.marks import CHECKPOINT_FILE, read_mark, write_mark
 from bumpscout_sandbox.provider import NAME_PATTERN, Provider
 from bumpscout_sandbox.records import FinalScan, FrozenPlan, TaskRun
 from bumpscout_sandbox.scoring import ReplayScripts, ScoreRun, run_scores
@@ -58,6 +61,7 @@ class Gate:
         parallel: int = 1,
         cancel: threading.Event | None = None,
         engine: ScanEngine | None = None,
+        cold: bool = False,
     ) -> None:
         """Put the gate together.
 
@@ -73,7 +77,12 @@ class Gate:
             parallel: replays in flight.
             cancel: set it to end a running script.
             engine: the scan; that of the vetted library by default.
+            cold: start a fresh interpreter for each script, where the wall would fork a warm one.
+
+        Raises:
+            LedgerBroken: if the checkpoint of the run knows lines that the ledger has not.
         """
+        self._vault = vault
         self._view = vault.view()
         self._card = vault.card()
         self._provider = provider
@@ -85,7 +94,12 @@ class Gate:
         self._parallel = parallel
         self._cancel = cancel
         self._engine: ScanEngine = engine or ToolsEngine()
+        self._cold = cold
         self._store = ScoreStore(run_dir / "cache")
+        known = read_mark(run_dir / CHECKPOINT_FILE)
+        if known is not None:
+            ledger.check_contains(known)
+        self._recorded = {json.dumps(body, sort_keys=True) for body in ledger.bodies()}
 
     @property
     def card(self) -> DatasetCard:
@@ -104,13 +118,16 @@ class Gate:
             ConfigurationError: if plan and data do not fit together.
             InputDataError: if too little is left to search.
         """
-        return resolve_on(plan, self._view, self._seed, self._engine)
+        return resolve_on(
+            plan, self._view, self._seed, self._engine, share=self._vault.explored_share
+        )
 
     def run_task(self, task_id: str, script: str, plan: SearchPlan, detector_index: int) -> TaskRun:
         """Run a detector's script in the wall on the data and judge what it leaves.
 
         A script that was accepted for the same view and task is not run again. The last accepted
-        script of a detector is the one that `explore` and `freeze` use.
+        script of a detector is the one that `explore` and `freeze` use. Under staged blinding the
+        script sees masses drawn from a smooth fit, because what it prints is shown to its writer.
 
         Args:
             task_id: names the folder of its figures: ``tasks/<task_id>``.
@@ -127,14 +144,17 @@ class Gate:
             raise ConfigurationError(f"The task id {task_id!r} cannot name a folder.")
         prepared = self._engine.prepare(plan, self._view, self._seed)
         task = prepared.tasks[detector_index]
-        key = content_key(script, prepared.view, task)
+        shown = prepared.view
+        if self._blinded:
+            shown = self._engine.with_smooth_masses(plan, prepared, self._seed)
+        key = content_key(script, shown, task)
         vetted = script == self._engine.render(detector)
         known = self._store.load_run(key)
         if known is not None:
             if known.accepted:
                 self._store.accept(detector, script)
             return known.model_copy(update={"task_id": task_id, "vetted": vetted})
-        run = self._score(script, task, prepared.view, vetted)
+        run = self._score(script, task, shown, vetted)
         task_run = TaskRun(
             task_id=task_id,
             outcome=run.result.outcome,
@@ -165,7 +185,7 @@ class Gate:
         points = plan.working_points.model_copy(update={"refine_rounds": 0})
         coarse = plan.model_copy(update={"working_points": points})
         scripts = self._accepted(plan)
-        return self._engine.execute(
+        outcome = self._engine.execute(
             coarse,
             self._view,
             self._seed,
@@ -175,6 +195,8 @@ class Gate:
             ),
             self._recorder("explore"),
         )
+        self._mark()
+        return outcome
 
     def freeze(self, plan: SearchPlan) -> FrozenPlan:
         """Fix a plan and its scripts, and write so into the ledger.
@@ -189,6 +211,7 @@ class Gate:
             "scripts_sha256": list(scripts),
         }
         head = self._ledger.append(line)
+        self._mark()
         return FrozenPlan(
             plan=plan,
             sha256=plan.sha256(),
@@ -203,6 +226,7 @@ class Gate:
         progress: Progress,
         *,
         claim: Claim = "exploratory",
+        approved_by: Approver | None = None,
         out_of_time: Callable[[], bool] = lambda: False,
     ) -> FinalScan:
         """Carry out a frozen plan, replay it on background alone, and decide.
@@ -212,11 +236,13 @@ class Gate:
             progress: called with (stage, message, done, total).
             claim: ``confirmatory`` where the plan was frozen before these events were seen, or
                 where the replays run the whole policy with its choices.
+            approved_by: who approved the frozen plan; staged blinding needs it.
             out_of_time: asked after each replay; True ends the replays.
 
         Raises:
             ConfigurationError: if the plan is not the frozen one, or a script is missing.
             LedgerBroken: if the ledger is not the one that the plan was frozen in.
+            BlindingRefused: under staged blinding without an approval, or for a second plan.
             DetectorError: if a script fails.
         """
         plan = frozen.plan
@@ -225,12 +251,15 @@ class Gate:
                 f"The plan has the hash {plan.sha256()}, but {frozen.sha256} was frozen and "
                 "approved."
             )
-        self._ledger.check_contains(frozen.ledger_head, frozen.ledger_count)
+        self._ledger.check_contains(
+            Mark("the frozen plan", frozen.ledger_head, frozen.ledger_count)
+        )
         scripts = tuple(self._store.script(sha256) for sha256 in frozen.scripts_sha256)
+        view = self._vault.claimed(frozen.sha256, approved_by, self._ledger)
         progress("scan", "final scan", None, None)
         outcome = self._engine.execute(
             plan,
-            self._view,
+            view,
             self._seed,
             self._executor,
             lambda index, task, view: self._scores(
@@ -238,7 +267,8 @@ class Gate:
             ),
             self._recorder("final"),
         )
-        prepared = self._engine.prepare(plan, self._view, self._seed)
+        self._mark()
+        prepared = self._engine.prepare(plan, view, self._seed)
         scores = [
             self._scores(detector, script, task, prepared.view)
             for detector, script, task in zip(plan.detectors, scripts, prepared.tasks, strict=True)
@@ -258,6 +288,9 @@ class Gate:
             out_of_time=out_of_time,
         )
         outcome = self._engine.conclude(plan, prepared, scores, outcome, significance)
+        if self._blinded:
+            share = 1.0 - self._vault.explored_share
+            outcome = outcome.model_copy(update={"luminosity_share": share})
         objections = self._objections(outcome)
         return FinalScan(
             outcome=outcome,
@@ -270,12 +303,28 @@ class Gate:
 
     def _recorder(self, scan: str) -> Callable[[dict[str, JsonValue]], None]:
         def record(test: dict[str, JsonValue]) -> None:
-            self._ledger.append({"kind": "test", "scan": scan, **test})
+            line: dict[str, JsonValue] = {"kind": "test", "scan": scan, **test}
+            text = json.dumps(line, sort_keys=True)
+            # A search that goes on after an interruption comes again to tests that have their line.
+            if text not in self._recorded:
+                self._ledger.append(line)
+                self._recorded.add(text)
 
         return record
 
+    def _mark(self) -> None:
+        state = Mark("", self._ledger.head, self._ledger.count)
+        write_mark(self._run_dir / CHECKPOINT_FILE, state)
+
+    @property
+    def _blinded(self) -> bool:
+        return self._card.blinding == "staged"
+
     def _objections(self, outcome: ScanOutcome) -> tuple[str, ...]:
-        others = len(self._ledger.test_ids() - {cell.test_id for cell in outcome.cells})
+        if self._blinded:
+            return ()  # exploration saw other events than those of the claim
+        known = {test for test in self._ledger.test_ids() if not test.startswith(TORN)}
+        others = len(known - {cell.test_id for cell in outcome.cells})
         if not others:
             return ()
         return (
@@ -312,8 +361,9 @@ class Gate:
     def _score(self, script: str, task: ScriptTask, view: View, vetted: bool) -> ScoreRun:
         task = task.model_copy(update={"n_jobs": self._limits.cpus})
         return run_scores(
-            self._provider, script, task, view, self._limits, self._cancel, vetted=vetted
-        )
+            self._provider, script, task, view, self._limits, self._cancel, vetted=vetted,
+            cold=self._cold,
+        )  # fmt: skip
 
     def _replays(self, plan: SearchPlan, scripts: tuple[str, ...]) -> ReplayScripts:
         unvetted = tuple(
@@ -321,7 +371,7 @@ class Gate:
             for detector, script in zip(plan.detectors, scripts, strict=True)
         )
         limits = self._limits.model_copy(update={"cpus": 1})
-        return ReplayScripts(unvetted, self._provider, limits, self._engine)
+        return ReplayScripts(unvetted, self._provider, limits, self._engine, self._cold)
 
     def _keep_figures(self, task_id: str, figures: dict[str, bytes]) -> tuple[str, ...]:
         kept: list[str] = []

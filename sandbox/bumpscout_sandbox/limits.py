@@ -26,6 +26,7 @@ class Limits(BaseModel):
         workspace_inodes: files and folders in /out, and in /tmp and /dev/shm each.
         output_bytes: stdout and stderr, each.
         cpus: threads that numerical libraries inside are told to use.
+        gpus: graphics processors that are passed through; none by default.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -38,6 +39,7 @@ class Limits(BaseModel):
     workspace_inodes: int = Field(default=4096, ge=16)
     output_bytes: int = Field(default=MIB, ge=1024)
     cpus: int = Field(default=1, ge=1)
+    gpus: int = Field(default=0, ge=0)
 
     @classmethod
     def for_machine(cls, cpus: int | None = None) -> Self:

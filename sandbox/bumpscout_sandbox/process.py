@@ -21,14 +21,94 @@ from typing import Self
 
 from bumpscout_sandbox.errors import SandboxFailure, SandboxUnavailable
 
-__all__ = ["LAUNCHER", "WallProcess"]
+__all__ = ["FIRST_PROCESS", "LAUNCHER", "OutputPipes", "WallProcess", "await_end"]
 
 LAUNCHER = ("/bin/sh", "-c", 'printf r; read -r go || exit 97; exec "$@" </dev/null', "sh")
 """Says it stands, waits for a line, becomes the command; nothing of the job has run before."""
 
+FIRST_PROCESS = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.write(1, b"r")
+if os.read(0, 1) != b"\\n":
+    os._exit(97)
+child = os.fork()
+if child == 0:
+    os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
+    os.execv(sys.argv[1], sys.argv[1:])
+ended = 0
+while ended != child:
+    ended, status = os.wait()
+code = os.waitstatus_to_exitcode(status)
+os._exit(code if code >= 0 else 128 - code)
+"""
+"""The same as first process of the job, whose command is its child.
+
+For a plain user's job: bubblewrap's own first process would run as the same user, and so would lie
+open to the job with its memory, its folders and the pipe on which it reports the exit status. This
+one is not dumpable (``PR_SET_DUMPABLE``), which closes all of that.
+"""
+
 CHUNK = 1 << 16
 START_S = 30.0
 DRAIN_S = 5.0
+REAP_S = 5.0
+
+
+@dataclass
+class OutputPipes:
+    """Reads stdout and stderr of a job up to a cap.
+
+    Attributes:
+        cap: bytes kept of each.
+        stdout: what has been read.
+        stderr: likewise.
+        truncated: whether there was more than the cap.
+    """
+
+    cap: int
+    stdout: bytearray = field(default_factory=bytearray)
+    stderr: bytearray = field(default_factory=bytearray)
+    truncated: bool = False
+    _sinks: dict[int, bytearray] = field(default_factory=dict)
+
+    def attach(self, stdout: int, stderr: int) -> None:
+        """Read from these descriptors, which stay the caller's."""
+        self._sinks = {stdout: self.stdout, stderr: self.stderr}
+
+    @property
+    def open(self) -> bool:
+        """Return whether somebody may still write."""
+        return bool(self._sinks)
+
+    def read(self, timeout_s: float, *others: int) -> list[int]:
+        """Read what has been written so far, waiting at most `timeout_s`.
+
+        Args:
+            timeout_s: seconds.
+            others: descriptors whose readiness ends the wait too.
+
+        Returns:
+            Those of `others` that are ready.
+        """
+        ready, _, _ = select.select([*self._sinks, *others], [], [], timeout_s)
+        for descriptor in set(ready) & set(self._sinks):
+            chunk = os.read(descriptor, CHUNK)
+            sink = self._sinks[descriptor]
+            if not chunk:
+                del self._sinks[descriptor]
+                continue
+            room = self.cap - len(sink)
+            self.truncated = self.truncated or len(chunk) > room
+            sink += chunk[:room]
+        return [descriptor for descriptor in others if descriptor in ready]
+
+    def drain(self) -> None:
+        """Read what is left in the pipes of a dead job, up to the cap."""
+        deadline = time.monotonic() + DRAIN_S
+        while self._sinks and not self.truncated and time.monotonic() < deadline:
+            self.read(0.5)
 
 
 @dataclass
@@ -36,21 +116,20 @@ class WallProcess:
     """A running job.
 
     Attributes:
-        command: bubblewrap with all of its arguments but ``--info-fd``, without the launcher.
-        inside: the command that the launcher becomes.
+        command: bubblewrap with all of its arguments but ``--info-fd``, without the command to run.
+        inside: the launcher with the command that it starts.
         environment: the whole environment of the job.
         descriptors: what bubblewrap reads at the start; closed in the job.
-        output_bytes: cap of stdout and stderr, each.
+        output: what the job wrote.
+        cpu_s: processor time of the ended job, as the kernel says.
     """
 
     command: Sequence[str]
     inside: Sequence[str]
     environment: dict[str, str]
     descriptors: tuple[int, ...]
-    output_bytes: int
-    stdout: bytearray = field(default_factory=bytearray)
-    stderr: bytearray = field(default_factory=bytearray)
-    truncated: bool = False
+    output: OutputPipes
+    cpu_s: float = 0.0
     _stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     def __enter__(self) -> Self:
@@ -78,7 +157,7 @@ class WallProcess:
         with contextlib.ExitStack() as once:
             once.callback(os.close, write)
             self._popen = subprocess.Popen(
-                [*self.command, "--info-fd", str(write), *LAUNCHER, *self.inside],
+                [*self.command, "--info-fd", str(write), *self.inside],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -87,21 +166,15 @@ class WallProcess:
                 start_new_session=True,
             )
         self._stack.enter_context(self._popen)
-        self._pipes = {
-            stream.fileno(): sink
-            for stream, sink in (
-                (self._popen.stdout, self.stdout),
-                (self._popen.stderr, self.stderr),
-            )
-            if stream is not None
-        }
+        if self._popen.stdout is not None and self._popen.stderr is not None:
+            self.output.attach(self._popen.stdout.fileno(), self._popen.stderr.fileno())
         deadline = time.monotonic() + START_S
-        while not self.stdout and self._pipes and time.monotonic() < deadline:
-            self.read(1.0)
-        if bytes(self.stdout) != b"r":
+        while not self.output.stdout and self.output.open and time.monotonic() < deadline:
+            self.output.read(1.0)
+        if bytes(self.output.stdout) != b"r":
             self.kill()
-            raise SandboxUnavailable(self.stderr.decode("utf-8", "replace").strip()[:500])
-        self.stdout.clear()
+            raise SandboxUnavailable(self.output.stderr.decode("utf-8", "replace").strip()[:500])
+        self.output.stdout.clear()
         self._child = int(json.loads(os.read(read, 4096))["child-pid"])
         self._init = os.pidfd_open(self._child)
         self._stack.callback(os.close, self._init)
@@ -130,25 +203,12 @@ class WallProcess:
                 self._popen.stdin.write(b"\n")
                 self._popen.stdin.close()
 
-    def read(self, timeout_s: float) -> None:
-        """Read what has been written so far, up to the cap, waiting at most `timeout_s`."""
-        ready, _, _ = select.select(list(self._pipes), [], [], timeout_s)
-        for descriptor in ready:
-            chunk = os.read(descriptor, CHUNK)
-            sink = self._pipes[descriptor]
-            if not chunk:
-                del self._pipes[descriptor]
-                continue
-            room = self.output_bytes - len(sink)
-            self.truncated = self.truncated or len(chunk) > room
-            sink += chunk[:room]
-
     def running(self) -> Iterator[float]:
         """Yield the seconds since `go` while the job runs, reading its output meanwhile."""
         start = time.monotonic()
         pause = 0.002
         while self._popen.poll() is None:
-            self.read(pause)
+            self.output.read(pause)
             pause = min(pause * 1.5, 0.05)
             yield time.monotonic() - start
 
@@ -164,19 +224,25 @@ class WallProcess:
         if self._init >= 0:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._init, signal.SIGKILL)
-        if status is None:
+            # The first process of a PID namespace is gone only after all others are.
+            await_end(self._init, f"process {self._child}")
+        # bubblewrap's outer process sees the end of the inner one and reaps it.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._popen.wait(REAP_S if self._init >= 0 else 0)
+        if self._popen.returncode is None:
             self._popen.kill()
         self._popen.wait()
         if self._init >= 0:
-            # The first process of a PID namespace is gone only after all others are.
-            if not select.select([self._init], [], [], START_S)[0]:
-                raise SandboxFailure(f"The sandboxed process {self._child} does not die.")
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(self._child, os.WNOHANG)
         return status
 
-    def drain(self) -> None:
-        """Read what is left in the pipes of a dead job, up to the cap."""
-        deadline = time.monotonic() + DRAIN_S
-        while self._pipes and not self.truncated and time.monotonic() < deadline:
-            self.read(0.5)
+
+def await_end(pidfd: int, what: str) -> None:
+    """Wait until a killed process is gone.
+
+    Raises:
+        SandboxFailure: if it is not.
+    """
+    if not select.select([pidfd], [], [], START_S)[0]:
+        raise SandboxFailure(f"The sandboxed {what} does not die.")

@@ -23,7 +23,22 @@ __all__ = ["NAME_PATTERN", "CheckRow", "Job", "JobResult", "Outcome", "OutputSpe
 Outcome = Literal[
     "ok", "error", "timeout", "memory", "processes", "disk", "output_truncated", "killed"
 ]
-"""How a job ended: by itself (``ok``, ``error``), by a limit, or by the caller (``killed``)."""
+"""How a job ended.
+
+=================== ===================================================================
+``ok``              the script ended with exit status 0
+``error``           it ended with another one, or by a signal of its own
+``timeout``         stopped at `Limits.wall_s` or `Limits.cpu_s`
+``memory``          stopped, or refused memory, at `Limits.memory_bytes`
+``processes``       stopped at `Limits.processes`
+``disk``            stopped at, or failed for, `Limits.workspace_bytes` or `..._inodes`
+``output_truncated`` stopped at `Limits.output_bytes`
+``killed``          stopped by the caller (`Job.cancel`), or by the machine
+=================== ===================================================================
+
+A sandbox that is unavailable, or that breaks, is never an outcome: `Provider.run` raises, so that
+nobody takes it for what the script did.
+"""
 
 NAME_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$"
 """Plain file names, which can mean nothing but a file in a given folder."""
@@ -62,6 +77,7 @@ class Job:
         outputs: what may leave.
         limits: what the job may use.
         cancel: set it from another thread to end the job (outcome ``killed``).
+        cold: start a fresh interpreter even where the provider keeps a warm one.
     """
 
     script: str
@@ -70,6 +86,7 @@ class Job:
     outputs: tuple[OutputSpec, ...] = ()
     limits: Limits = field(default_factory=Limits.for_machine)
     cancel: threading.Event | None = None
+    cold: bool = False
 
     def __post_init__(self) -> None:
         """Refuse names that could mean anything but a file in /in or /out.
@@ -137,5 +154,8 @@ class Provider(Protocol):
         Raises:
             SandboxUnavailable: if this machine offers no such sandbox.
             SandboxFailure: if the sandbox itself failed.
-            ConfigurationError: if an input vanished.
+            ConfigurationError: if an input vanished, or a limit asks for what cannot be given.
         """
+
+    def close(self) -> None:
+        """End what is kept between jobs; may be called twice, and a later `run` starts anew."""

@@ -48,6 +48,7 @@ def run_scores(
     cancel: threading.Event | None = None,
     *,
     vetted: bool = False,
+    cold: bool = False,
 ) -> ScoreRun:
     """Run a script in the wall on a view and check its artifacts.
 
@@ -61,6 +62,7 @@ def run_scores(
         view: n events, becomes /in/view.parquet.
         limits: of the job; its workspace is enlarged where the scores need it.
         cancel: ends the job.
+        cold: start a fresh interpreter, where the wall would fork a warm one.
         vetted: the script is that of the vetted library, and sees the identifiers of the vault.
 
     Returns:
@@ -90,6 +92,7 @@ def run_scores(
             outputs=specs,
             limits=limits.model_copy(update={"workspace_bytes": workspace}),
             cancel=cancel,
+            cold=cold,
         )
         result = provider.run(job)
         if result.outcome != "ok":
@@ -152,12 +155,14 @@ class ReplayScripts:
         provider: the wall.
         limits: of each run.
         engine: calls vetted detectors.
+        cold: start a fresh interpreter for each run.
     """
 
     scripts: tuple[str | None, ...]
     provider: Provider
     limits: Limits
     engine: ScanEngine = field(repr=False)
+    cold: bool = False
 
     def __call__(self, index: int, task: ScriptTask, view: View) -> FloatArray:
         """Return (n, n_windows) scores.
@@ -168,7 +173,7 @@ class ReplayScripts:
         script = self.scripts[index]
         if script is None:
             return self.engine.run_vetted(task, view)
-        run = run_scores(self.provider, script, task, view, self.limits)
+        run = run_scores(self.provider, script, task, view, self.limits, cold=self.cold)
         if run.scores is None:
             raise DetectorError(f"Detector {index} gave no scores: {' '.join(run.problems)}")
         return run.scores

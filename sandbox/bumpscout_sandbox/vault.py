@@ -9,10 +9,12 @@ from typing import Literal
 import numpy as np
 from pydantic import ValidationError
 
+from bumpscout_sandbox.blinding import EXPLORED_SHARE, Approver, Stages
 from bumpscout_sandbox.card import ColumnCard, DatasetCard
 from bumpscout_sandbox.confined import ConfinedLimits, ConfinedReply, call_confined
+from bumpscout_sandbox.ledger import Ledger
 from bumpscout_sandbox.text import printable
-from bumpscout_tools.errors import ConfigurationError, InputDataError
+from bumpscout_tools.errors import InputDataError
 from bumpscout_tools.events.view import View
 
 __all__ = ["MIN_EVENTS", "Vault"]
@@ -25,9 +27,11 @@ class Vault:
     """One opened file: its card and its view; the truth label never left the reader."""
 
     def __init__(self, card: DatasetCard, view: View) -> None:
-        """Keep what `open` has read."""
+        """Keep what `open` has read; the blinding of the card decides what `view` hands out."""
         self._card = card
-        self._view = view
+        self._stages = Stages(view) if card.blinding == "staged" else None
+        self._view = view if self._stages is None else self._stages.explored
+        self._claimed = self._view
 
     @classmethod
     def open(cls, path: Path, *, seed: int, blinding: Literal["open", "staged"] = "open") -> Vault:
@@ -36,19 +40,13 @@ class Vault:
         Args:
             path: LHC Olympics feature file (HDF5).
             seed: permutes the rows and keys the event identifiers.
-            blinding: ``open``; ``staged`` is not available in this version.
+            blinding: ``open`` hands out all events; ``staged`` a fixed fraction of them, and the
+                others to an approved plan alone, see `bumpscout_sandbox.blinding`.
 
         Raises:
             InputDataError: if the file is missing, damaged, of another layout, or holds fewer than
                 `MIN_EVENTS` usable events.
-            ConfigurationError: for ``staged``.
         """
-        if blinding != "open":
-            raise ConfigurationError(
-                f"Blinding {blinding!r} is not available in this version; only 'open' is: code "
-                "sees masses and scores together. Use --blinding open for simulation and known "
-                "benchmarks."
-            )
         name = printable(path.name, NAME_LENGTH)
         digest = _sha256(path, name)
         reply = call_confined(
@@ -60,7 +58,7 @@ class Vault:
         )
         try:
             view = _view(reply)
-            card = _card(reply, view, name, digest)
+            card = _card(reply, view, name, digest, blinding)
         except (KeyError, TypeError, ValueError, ValidationError) as error:
             raise InputDataError(
                 f"{name} cannot be used: its reader gave a wrong answer."
@@ -70,15 +68,42 @@ class Vault:
                 f"{name} holds {len(view)} usable events of {card.n_events}; a search needs at "
                 f"least {MIN_EVENTS}. Dropped: {card.dropped or 'none'}."
             )
-        return cls(card, view)
+        opened = cls(card, view)
+        if len(opened.view()) < MIN_EVENTS:
+            raise InputDataError(
+                f"{name} holds {len(view)} usable events, of which staged blinding lets "
+                f"exploration see {len(opened.view())}; it needs at least {MIN_EVENTS}."
+            )
+        return opened
 
     def card(self) -> DatasetCard:
         """Return the card; it is safe to show to a model."""
         return self._card
 
     def view(self) -> View:
-        """Return all usable events, in permuted order."""
+        """Return the events that may be seen without an approval, in permuted order."""
         return self._view
+
+    def claimed(self, plan_sha256: str, approved_by: Approver | None, ledger: Ledger) -> View:
+        """Return the events that the final scan of a frozen plan claims on.
+
+        Under staged blinding these are the events that `view` never showed.
+
+        Raises:
+            BlindingRefused: as `Stages.sealed`.
+        """
+        if self._stages is not None:
+            self._claimed = self._stages.sealed(plan_sha256, approved_by, ledger)
+        return self._claimed
+
+    def searched(self) -> View:
+        """Return the events of the final scan once it ran, those of `view` before."""
+        return self._claimed
+
+    @property
+    def explored_share(self) -> float:
+        """Share of the events that `view` shows."""
+        return 1.0 if self._stages is None else EXPLORED_SHARE
 
 
 def _sha256(path: Path, name: str) -> str:
@@ -107,13 +132,16 @@ def _view(reply: ConfinedReply) -> View:
     )
 
 
-def _card(reply: ConfinedReply, view: View, name: str, digest: str) -> DatasetCard:
+def _card(
+    reply: ConfinedReply, view: View, name: str, digest: str, blinding: Literal["open", "staged"]
+) -> DatasetCard:
     from bumpscout_tools.features.dijet import DIJET_FEATURES, DropReport
 
     drops = DropReport.model_validate(reply.data["drops"])
     columns = reply.data["columns"]
     if not isinstance(columns, list) or not isinstance(reply.data["n_events"], int):
         raise TypeError("columns")
+    shown = view if blinding == "open" else Stages(view).explored
     features = [
         ColumnCard(
             name=key,
@@ -123,7 +151,7 @@ def _card(reply: ConfinedReply, view: View, name: str, digest: str) -> DatasetCa
             max=float(values.max()),
             n_unusable=0,
         )
-        for key, values in zip(view.feature_names, view.features.T, strict=True)
+        for key, values in zip(view.feature_names, shown.features.T, strict=True)
     ]
     return DatasetCard(
         name=name,
@@ -136,5 +164,6 @@ def _card(reply: ConfinedReply, view: View, name: str, digest: str) -> DatasetCa
         dropped={printable(key, NAME_LENGTH): count for key, count in drops.dropped.items()},
         mended={printable(key, NAME_LENGTH): count for key, count in drops.mended.items()},
         n_duplicates=len(view) - len(np.unique(view.event_id)),
-        mass_range_gev=(float(view.mass.min()), float(view.mass.max())),
+        mass_range_gev=(float(shown.mass.min()), float(shown.mass.max())),
+        blinding=blinding,
     )

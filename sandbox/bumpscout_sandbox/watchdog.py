@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from bumpscout_sandbox.limits import Limits
-from bumpscout_sandbox.provider import Outcome
+if TYPE_CHECKING:
+    from bumpscout_sandbox.limits import Limits
+    from bumpscout_sandbox.provider import Outcome
 
 __all__ = ["Usage", "Watchdog", "read_usage"]
 
@@ -62,6 +64,8 @@ class Watchdog:
         limits: of the job.
         proc: descriptor of the job's ``/proc``.
         workspaces: path shown in messages -> descriptor of a size-limited tmpfs.
+        baseline_bytes: memory that the job shares with the server that it was forked from; its
+            limit comes on top.
         cpu_s: processor time at the last poll.
         max_rss_bytes: largest sum of resident memory seen.
         full: the workspaces that were seen full.
@@ -70,6 +74,7 @@ class Watchdog:
     limits: Limits
     proc: int
     workspaces: dict[str, int]
+    baseline_bytes: int = 0
     cpu_s: float = 0.0
     max_rss_bytes: int = 0
     full: set[str] = field(default_factory=set)
@@ -85,10 +90,10 @@ class Watchdog:
         if self.cpu_s > limits.cpu_s:
             return "timeout", f"stopped after {limits.cpu_s:g} s of processor time"
         memory = usage.rss_bytes
-        if memory > limits.memory_bytes:
+        if memory > limits.memory_bytes + self.baseline_bytes:
             memory = self._proportional(usage)
         self.max_rss_bytes = max(self.max_rss_bytes, memory)
-        if memory > limits.memory_bytes:
+        if memory > limits.memory_bytes + self.baseline_bytes:
             return "memory", f"stopped above {limits.memory_bytes} bytes of memory"
         # At the limit twice running: the kernel refuses further processes, the job gains nothing.
         self._crowded = self._crowded + 1 if usage.threads >= limits.processes - 1 else 0

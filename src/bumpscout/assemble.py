@@ -14,6 +14,7 @@ from bumpscout.result import (
     TaskSummary,
     WorkingPoint,
 )
+from bumpscout_sandbox.blinding import EXPLORED_SHARE
 
 if TYPE_CHECKING:
     from bumpscout_agents.records import TaskRecord
@@ -51,6 +52,12 @@ def card_summary(card: DatasetCard) -> CardSummary:
     notes = ["The truth label, if the file has one, was never read by the search."]
     if card.n_duplicates:
         notes.append(f"{card.n_duplicates} events repeat another one; copies share a fold.")
+    if card.blinding == "staged":
+        notes.append(
+            f"Staged blinding: exploration saw {100 * EXPLORED_SHARE:.0f}% of the events, scripts "
+            "were written on masses drawn from a smooth fit, and only the other events, handed out "
+            "once for the frozen and approved plan, enter the claim."
+        )
     return CardSummary(
         format=card.format,
         n_events=card.n_events,
@@ -124,7 +131,7 @@ def _bump(
         value = calibration.standardise(cell.detector_index, cell.efficiency, cell.excess)
         excess = float(value)
     if plan.luminosity_fb is not None:
-        visible = cell.n_selected / (1000 * plan.luminosity_fb)
+        visible = cell.n_selected / (1000 * plan.luminosity_fb * outcome.luminosity_share)
     return Bump(
         result_id=cell.test_id,
         detector=cell.detector,

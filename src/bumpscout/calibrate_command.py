@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 
@@ -71,6 +72,8 @@ def calibrate(
     out: Path,
     data: Path | None,
     signal: Path | None,
+    mass_gev: float | None,
+    strengths: tuple[float, ...],
     seed: int | None,
     as_json: bool,
     **options: object,
@@ -83,8 +86,11 @@ def calibrate(
     found, at what mass, with what yield, and what strength 3 and 5 sigma need with and without the
     anomaly cut. Example:
 
-        bumpscout calibrate scan.yaml --signal zprime.h5 --strength 1 --strength 2 --out cal
+        bumpscout calibrate scan.yaml --signal zprime.h5 --strength 1 --out cal
     """
+    for name, value in (("--mass", mass_gev), *(("--strength", x) for x in strengths)):
+        if value is not None and not math.isfinite(value):
+            raise click.UsageError(f"{name} must be a finite number, not {value}.")
 
     def action() -> None:
         from bumpscout.calibrate_run import Calibrating, run_calibration
@@ -95,13 +101,19 @@ def calibrate(
             text = run_calibration(
                 config,
                 out,
-                Calibrating.model_validate(options),
+                Calibrating.model_validate(
+                    {"mass_gev": mass_gev, "strengths": strengths, **options}
+                ),
                 data=data,
                 signal=signal,
                 seed=seed,
                 progress=progress,
                 as_json=as_json,
             )
+        except KeyboardInterrupt:
+            progress.close()
+            click.echo(f"Finished trials are kept in {out}; the same command goes on.", err=True)
+            raise
         finally:
             progress.close()
         click.echo(text)

@@ -123,7 +123,7 @@ def calibration_text(report: Calibration, folder: Path) -> str:
                 f"  S/sqrt(B) {at.strength:g}: {_rate(at.found_5pc)} at p <= 5%, "
                 f"{_rate(at.found_1pc)} at p <= 1%{bias}"
             )
-        lines += [f"  {line}" for line in (*_pool_note(signal), *_reach_lines(signal.reach))]
+        lines += [f"  {line}" for line in _notes(signal)]
     lines.append(f"Figures and tables: {folder / TEXT_FILE}")
     return "\n".join(printable(line, 400) for line in lines)
 
@@ -135,7 +135,7 @@ def _alarm_lines(alarms: AlarmRates) -> list[str]:
     ]
     return [
         *lines,
-        f"p against uniform: Kolmogorov-Smirnov p = {alarms.ks_p:.2g} ({alarms.n_replays} replays)",
+        f"data sets against {alarms.n_replays} replays: Kolmogorov-Smirnov p = {alarms.ks_p:.2g}",
         f"local z above 3 in {_rate(alarms.local_z_above_3)}: what local p alone would claim",
         f"a guard fired on the largest excess of {_rate(alarms.guard_fired)}",
     ]
@@ -168,7 +168,8 @@ def _markdown(report: Calibration, figures: Sequence[str]) -> str:
         f"Plan {report.plan_sha256[:16]} on data like {printable(report.data, 100)}: "
         f"background-only pseudo-experiments of {background.expected_events:.0f} events from a "
         f"p{background.order} spectrum (goodness of fit p = {background.fit_p:.2g}) and the "
-        "density of the features at each mass. Intervals are 68% (Clopper-Pearson).",
+        "density of the features at each mass. Data that such a density cannot describe are not "
+        "tested. Intervals are 68%; those of p know that the pool of replays is finite.",
         "",
         "## False alarms",
         "",
@@ -186,8 +187,10 @@ def _signal_markdown(signal: Performance) -> list[str]:
         "",
         f"## A signal at {signal.mass_gev:.0f} GeV",
         "",
-        "Injected into new background, detectors retrained. Strength is S/sqrt(B) within 5% of the "
-        "mass before any cut; found means within 5% of the mass.",
+        "Injected into new background, detectors retrained. Strength is the expected S/sqrt(B) "
+        "within 5% of the mass before any cut; found means within 5% of the mass. Each is ranked "
+        "among the replays of background-only data sets; a null generator fitted to data with the "
+        "signal in them may find less.",
         "",
         "| S/sqrt(B) | signal events | found, p <= 5% | found, p <= 1% | median p | local z | "
         "mass bias | mass spread |",
@@ -201,12 +204,15 @@ def _signal_markdown(signal: Performance) -> list[str]:
             f"| {at.strength:g} | {at.mean_signal:.0f} | {_rate(at.found_5pc)} | "
             f"{_rate(at.found_1pc)} | {at.median_p:.2g} | {z} | {bias} | {spread} |"
         )
+    if not signal.reach:
+        return [*lines, "", *(f"- {line}." for line in _notes(signal))]
     lines += [
         "",
-        "Yields near the true mass, in an interval that does not depend on the events; pull is "
-        "(measured - true) / error, and the 68% interval should hold the truth in 68%. z without "
-        "a cut is local; with one it is measured from the null median in null widths, and "
-        "empty where too few events are expected for a fit that can be believed.",
+        "Yields near the true mass, in an interval that does not depend on the events, behind the "
+        "plan's first detector; pull is (measured - mean true) / error, and the 68% interval "
+        "should hold the mean truth in 68%. z is local, with the error of the fit; behind a cut it "
+        "is in null widths, and empty where too few events are expected for a fit that can be "
+        "believed. dZ is the gain in Z = s/sqrt(b) at the largest strength.",
         "",
         "| S/sqrt(B) | kept | true | measured | pull mean | pull width | truth in 68% interval | "
         "median z |",
@@ -222,8 +228,20 @@ def _signal_markdown(signal: Performance) -> list[str]:
                 f"| {at.strength:g} | {kept} | {row.mean_true:.1f} | {row.mean_measured:.1f} | "
                 f"{mean} | {width} | {_rate(row.covered)} | {z} |"
             )
-    said = (*_pool_note(signal), *_reach_lines(signal.reach))
-    return [*lines, "", *(f"- {line}." for line in said)]
+    return [*lines, "", *(f"- {line}." for line in _notes(signal))]
+
+
+def _notes(signal: Performance) -> list[str]:
+    failed = [
+        f"S/sqrt(B) {at.strength:g}: {at.n_failed} of {at.n} failed and count as not found: "
+        f"{printable((at.failure or '').rstrip('.'), 300)}"
+        for at in signal.strengths
+        if at.n_failed
+    ]
+    reach = _reach_lines(signal.reach) or [
+        f"no window of the plan holds {signal.mass_gev:.0f} GeV: no yields were measured"
+    ]
+    return [*failed, *_pool_note(signal), *reach]
 
 
 def _pool_note(signal: Performance) -> list[str]:

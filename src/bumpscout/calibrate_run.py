@@ -25,7 +25,7 @@ from bumpscout.files import read_model
 from bumpscout.folder import Options
 from bumpscout.scan_config import read_config
 from bumpscout.steps import check_there, open_vault
-from bumpscout_tools.errors import ConfigurationError
+from bumpscout_tools.errors import ConfigurationError, InputDataError
 from bumpscout_tools.files import append_line, write_atomic
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ __all__ = ["Calibrating", "run_calibration"]
 Progress = Callable[[str, str, int | None, int | None], None]
 T = TypeVar("T", bound=BaseModel)
 MARK = "calibrate.json"
+DATA_STREAM = 31
+"""Second word of the entropy of a pseudo-experiment; not 0, as numpy pads entropy with zeros."""
 
 
 class Calibrating(BaseModel, frozen=True, extra="forbid"):
@@ -107,14 +109,17 @@ def run_calibration(
         raise ConfigurationError(
             f"{config_file} names no data; add `data: FILE` to it, or give --data."
         )
-    for file in (path, signal):
-        if file is not None:
-            check_there(file)
+    check_there(path)
+    if signal is not None:
+        check_there(signal, "--signal")
     used_seed = config.seed if seed is None else seed
     progress("data", f"reading {path.name}", None, None)
     vault = open_vault(path, Options(seed=used_seed))
     signal_vault = open_vault(signal, Options(seed=used_seed)) if signal else None
-    plan = resolve_on(config.plan, vault.view(), used_seed).plan
+    resolved = resolve_on(config.plan, vault.view(), used_seed)
+    plan = resolved.plan
+    for line in (*resolved.understood, *resolved.not_understood):
+        progress("plan", line, None, None)
     mark = _Mark(
         plan_sha256=plan.sha256(),
         data_sha256=vault.card().sha256,
@@ -124,14 +129,16 @@ def run_calibration(
     )
     _claim_folder(out, mark)
     null, background = _null(plan, vault.view(), used_seed, progress)
+    events = mass = None
+    if signal_vault is not None:
+        events = signal_vault.view()
+        mass = options.mass_gev or float(np.median(events.mass))
+        _check_signal(null, events, mass, max(options.strengths), used_seed)
     workers = options.workers or usable_cpus()
     with local_executor(workers) as executor:
         nulls = _nulls(plan, null, used_seed, options, executor, out, progress)
         injected: list[Injected] = []
-        mass = None
-        if signal_vault is not None:
-            events = signal_vault.view()
-            mass = options.mass_gev or float(np.median(events.mass))
+        if events is not None and mass is not None:
             injected = _injected(
                 plan, null, events, mass, used_seed, options, executor, out, progress
             )
@@ -191,6 +198,26 @@ def _null(
     return null, (null.expected, null.order, null.fit_p)
 
 
+def _check_signal(
+    null: NullModel, signal: View, mass_gev: float, strength: float, seed: int
+) -> None:
+    """Refuse a signal that could not be injected, before any trial is made.
+
+    Raises:
+        InputDataError: if it lies outside the spectrum, or has too few events.
+    """
+    from bumpscout_tools.scan.injection import inject
+
+    low, high = null.masses[0], null.masses[-1]
+    if not low < mass_gev < high:
+        raise InputDataError(
+            f"The signal's mass, {mass_gev:.0f} GeV, lies outside the fitted range of the "
+            f"background, {low:.0f} to {high:.0f} GeV. Give another --mass or --signal."
+        )
+    rng = np.random.default_rng(_seed_of(seed, "check"))
+    inject(null.draw(rng), signal, mass_gev, strength, rng)
+
+
 def _vetted(_index: int, task: ScriptTask, view: View) -> npt.NDArray[np.float64]:
     from bumpscout_tools.scripts import run_vetted
 
@@ -209,7 +236,7 @@ def _null_task(
     from bumpscout_tools.scan.alarms import null_trial
 
     own = _seed_of(seed, "null", number)
-    view = null.draw(np.random.default_rng((own, 0)))
+    view = null.draw(np.random.default_rng((own, DATA_STREAM)))
     return null_trial(
         plan, view, name=str(number), seed=own, run_script=_vetted, n_replays=n_replays
     )
@@ -230,7 +257,7 @@ def _signal_task(
     own = _seed_of(seed, "signal", mass_gev, strength, number)
     return injection_trial(
         plan,
-        null.draw(np.random.default_rng((own, 0))),
+        null.draw(np.random.default_rng((own, DATA_STREAM))),
         signal,
         mass_gev=mass_gev,
         strength=strength,
@@ -278,7 +305,7 @@ def _injected(
     from bumpscout_tools.scan.injection import Injected
 
     tasks = {
-        f"{mass_gev:g}/{strength:g}/{number}": partial(
+        f"{mass_gev!r}/{strength!r}/{number}": partial(
             _signal_task, plan, null, signal, mass_gev, strength, number, seed
         )
         for strength in options.strengths

@@ -12,8 +12,11 @@ from typing import NoReturn
 import click
 
 from bumpscout import __version__
+from bumpscout.abcd_command import abcd
+from bumpscout.calibrate_command import calibrate
 from bumpscout.console import guarded, say_error
 from bumpscout.limits_command import limits
+from bumpscout.sandbox_commands import SANDBOXES, sandbox
 from bumpscout.scan_command import scan
 from bumpscout.statistics_commands import bumphunt, fit
 from bumpscout.words import printable
@@ -62,14 +65,13 @@ def app() -> None:
     type=click.Choice(["open", "staged"]),
     default="open",
     show_default=True,
-    help="What code may see; this version offers only open.",
+    help="What code may see: all events, or a fraction until the frozen plan is approved.",
 )
 @click.option(
     "--approve",
     type=click.Choice(["ask", "auto"]),
-    default="auto",
-    show_default=True,
-    help="Who approves the frozen plan before the final scan.",
+    help="Who approves the frozen plan before the final scan.  [default: ask under staged "
+    "blinding, else auto]",
 )
 @click.option("--luminosity-fb", type=click.FloatRange(min=0, min_open=True), help="In 1/fb.")
 @click.option(
@@ -95,6 +97,12 @@ def app() -> None:
 @click.option(
     "--workers", type=click.IntRange(1, 1024), help="Processes.  [default: one a processor]"
 )
+@click.option(
+    "--sandbox",
+    "wanted_sandbox",
+    type=click.Choice(SANDBOXES),
+    help="Where scripts run.  [default: BUMPSCOUT_SANDBOX, or the first that holds]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print result.json instead of the summary.")
 def search(
     *,
@@ -103,7 +111,7 @@ def search(
     out: Path | None,
     model: str,
     blinding: str,
-    approve: str,
+    approve: str | None,
     luminosity_fb: float | None,
     sqrt_s: float | None,
     replays: int | None,
@@ -112,6 +120,7 @@ def search(
     dry_run: bool,
     seed: int,
     workers: int | None,
+    wanted_sandbox: str | None,
     as_json: bool,
 ) -> None:
     """Carry out one search: REQUEST says in English what to look for."""
@@ -139,7 +148,7 @@ def search(
             {
                 "model": model,
                 "blinding": blinding,
-                "approve": approve,
+                "approve": approve or ("ask" if blinding == "staged" else "auto"),
                 "luminosity_fb": luminosity_fb,
                 "sqrt_s_gev": sqrt_s,
                 "replays": replays,
@@ -147,6 +156,7 @@ def search(
                 "max_minutes": max_minutes,
                 "seed": seed,
                 "workers": workers,
+                "sandbox": wanted_sandbox,
             }
         )
         if dry_run or out is None:
@@ -244,27 +254,12 @@ def doctor(as_json: bool) -> None:
 
 
 app.add_command(scan)
+app.add_command(calibrate)
 app.add_command(fit)
 app.add_command(bumphunt)
 app.add_command(limits)
-
-
-@app.group()
-def sandbox() -> None:
-    """The wall around generated code."""
-
-
-@sandbox.command("check")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def sandbox_check(as_json: bool) -> None:
-    """Try the sandbox and say how each limit is enforced; exit code 4 where it does not hold."""
-
-    def action() -> None:
-        from bumpscout.doctor import sandbox_rows
-
-        _show_rows(tuple(sandbox_rows()), as_json)
-
-    _exit(action)
+app.add_command(abcd)
+app.add_command(sandbox)
 
 
 @app.group()

@@ -6,6 +6,7 @@ import importlib.util
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -19,6 +20,7 @@ PACKAGES = (
     "bumpscout",
     "dask",
     "distributed",
+    "docker",
     "h5py",
     "jinja2",
     "langgraph",
@@ -34,6 +36,23 @@ PACKAGES = (
     "torch",
 )
 _MIN_MEMORY_GIB = 3.0
+_NAMESPACES = (
+    (
+        "kernel/apparmor_restrict_unprivileged_userns",
+        "1",
+        "forbidden to plain users by AppArmor, as Ubuntu does from 23.10 on",
+        "allow them to bwrap with an AppArmor profile (apt install apparmor-profiles, then load "
+        "bwrap-userns-restrict), or use Docker",
+    ),
+    (
+        "kernel/unprivileged_userns_clone",
+        "0",
+        "forbidden to plain users",
+        "sysctl kernel.unprivileged_userns_clone=1, or use Docker",
+    ),
+    ("user/max_user_namespaces", "0", "forbidden", "raise user.max_user_namespaces, or use Docker"),
+)
+"""Settings that forbid user namespaces: file, the value that does, what it means, what to do."""
 
 
 class Row(BaseModel):
@@ -78,7 +97,14 @@ def platform_text() -> str:
 
 def diagnose() -> Diagnosis:
     """Look at this machine; the sandbox is tried, not only looked for."""
-    rows = (*_python_rows(), *_machine_rows(), *sandbox_rows(), *_gpu_rows(), _model_row())
+    rows = (
+        *_python_rows(),
+        *_machine_rows(),
+        *sandbox_rows(),
+        namespace_row(),
+        *_gpu_rows(),
+        _model_row(),
+    )
     return Diagnosis(ready=all(row.state != "bad" for row in rows), rows=rows)
 
 
@@ -118,24 +144,52 @@ def _machine_rows() -> list[Row]:
 
 
 def sandbox_rows() -> list[Row]:
-    """Return the findings of the sandbox provider, which runs a trial job."""
-    from bumpscout_sandbox.bwrap import BubblewrapProvider
+    """Return the findings of every sandbox, each of which runs a trial job."""
+    from bumpscout_sandbox.choice import survey
 
-    provider = BubblewrapProvider()
     try:
-        checks = provider.check()
+        found = survey()
     except BumpscoutError as error:
-        return [Row(area="sandbox", what=provider.name, state="bad", detail=str(error))]
-    return [
-        Row(
-            area="sandbox",
-            what=f"{provider.name}: {check.what}",
-            state="ok" if check.ok else "bad",
-            detail=check.how,
-            remedy=check.remedy,
-        )
-        for check in checks
-    ]
+        return [Row(area="sandbox", what="choice", state="bad", detail=str(error))]
+    rows: list[Row] = []
+    for finding in found.providers:
+        rows += [
+            Row(
+                area="sandbox",
+                what=f"{finding.name}: {check.what}",
+                # A sandbox that does not hold keeps nothing from running where another one does.
+                state="ok" if check.ok else "note" if found.chosen else "bad",
+                detail=check.how,
+                remedy=check.remedy,
+            )
+            for check in finding.rows
+        ]
+    if found.chosen:
+        rows.append(Row(area="sandbox", what="chosen", state="ok", detail=found.chosen))
+    return rows
+
+
+def namespace_row(sysctl: Path = Path("/proc/sys")) -> Row:
+    """Say whether a plain user may make user namespaces, which bubblewrap and Apptainer need.
+
+    Args:
+        sysctl: where the kernel shows its settings.
+    """
+    for name, forbids, detail, remedy in _NAMESPACES:
+        try:
+            value = (sysctl / name).read_text(encoding="ascii").strip()
+        except OSError:
+            continue
+        if value == forbids:
+            setting = f"{name.replace('/', '.')} = {value}"
+            return Row(
+                area="sandbox",
+                what="user namespaces",
+                state="note",
+                detail=f"{detail} ({setting})",
+                remedy=remedy,
+            )
+    return Row(area="sandbox", what="user namespaces", state="ok", detail="allowed to plain users")
 
 
 def _gpu_rows() -> list[Row]:

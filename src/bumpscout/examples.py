@@ -42,7 +42,7 @@ def find_examples(
     if best is None:
         return None
     index = best.detector_index
-    prepared = prepare(plan, vault.view(), np.random.default_rng(seed))
+    prepared = prepare(plan, vault.searched(), np.random.default_rng(seed))
     view, task = prepared.view, prepared.tasks[index]
     store = ScoreStore(cache)
     script = store.accepted(plan.detectors[index])

@@ -38,6 +38,7 @@ class Options(BaseModel):
     max_minutes: float | None = Field(default=None, gt=0)
     seed: int = Field(default=1, ge=0, lt=2**31)
     workers: int | None = Field(default=None, ge=1, le=1024)
+    sandbox: Literal["auto", "docker", "bubblewrap", "apptainer"] | None = None
 
 
 class RunRecord(BaseModel):

@@ -118,7 +118,11 @@ def search_command(folder: Path, record: RunRecord, data: Path, out: Path) -> li
         config = folder / SCAN_FILE
         return [*program, "scan", f"--data={data}", f"--out={out}", "--", str(config)]
     command = [*program, "search", f"--data={data}", f"--out={out}"]
-    for name, value in record.options.model_dump().items():
+    # The plan was approved when it was first carried out; the repetition does not ask again.
+    options = record.options.model_copy(update={"approve": "auto"})
+    if options.blinding == "staged":
+        command.append("--approve=auto")
+    for name, value in options.model_dump().items():
         if value is not None and value != Options.model_fields[name].default:
             option = {"sqrt_s_gev": "sqrt-s"}.get(name, name.replace("_", "-"))
             command.append(f"--{option}={value}")

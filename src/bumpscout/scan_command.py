@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 
@@ -12,7 +13,18 @@ from bumpscout.console import guarded
 __all__ = ["scan"]
 
 
-@click.command()
+_EXAMPLE = """\b
+A configuration is YAML; whatever it leaves out has the default of `search`:
+  data: events.h5
+  seed: 1
+  plan:
+    luminosity_fb: 139
+    working_points: {cross_sections_pb: [10, 1, 0.1, 0.01]}
+    replays: {n: 200}
+"""
+
+
+@click.command(epilog=_EXAMPLE)
 @click.argument("config", metavar="CONFIG.yaml", type=click.Path(path_type=Path))
 @click.option(
     "--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="New folder."
@@ -40,17 +52,13 @@ def scan(
     max_minutes: float | None,
     as_json: bool,
 ) -> None:
-    r"""Carry out the plan in CONFIG.yaml: no language model, no sandbox, vetted detectors only.
+    """Carry out the plan in CONFIG.yaml: no language model, no sandbox, vetted detectors only.
 
-    \b
-    A configuration is YAML; whatever it leaves out has the default of `search`:
-      data: events.h5
-      seed: 1
-      plan:
-        luminosity_fb: 139
-        working_points: {cross_sections_pb: [10, 1, 0.1, 0.01]}
-        replays: {n: 200}
+    The plan is frozen before it is carried out. Its claim is confirmatory only if nobody chose it
+    after a look at the same events, which is for you to know.
     """
+    if max_minutes is not None and not math.isfinite(max_minutes):
+        raise click.UsageError(f"--max-minutes must be a finite number, not {max_minutes}.")
 
     def action() -> None:
         from bumpscout.scan_run import run_scan

@@ -49,6 +49,11 @@ __all__ = ["resume_scan", "run_scan"]
 
 FloatArray = npt.NDArray[np.float64]
 
+_GIVEN = (
+    "The plan was given in a file and frozen before the scan: the claim is confirmatory if nobody "
+    "chose it after a look at these events."
+)
+
 
 def run_scan(
     config_file: Path,
@@ -160,7 +165,7 @@ def _carry_out(session: Session, progress: Progress, *, data: Path) -> Result:
         session.record = SearchRecord(
             request=session.folder.record.request,
             status="complete",
-            understood=resolved.understood,
+            understood=(*resolved.understood, _GIVEN),
             not_understood=resolved.not_understood,
             plan=plan,
             frozen=frozen,
@@ -175,6 +180,11 @@ def _carry_out(session: Session, progress: Progress, *, data: Path) -> Result:
 
 
 def _freeze(plan: SearchPlan, engine: ToolsEngine, ledger: Ledger) -> FrozenPlan:
+    """Freeze the plan once; a scan that goes on finds it in its ledger.
+
+    Raises:
+        ConfigurationError: if another plan was frozen there.
+    """
     from bumpscout_sandbox.records import FrozenPlan
     from bumpscout_sandbox.store import text_sha256
 
@@ -184,7 +194,13 @@ def _freeze(plan: SearchPlan, engine: ToolsEngine, ledger: Ledger) -> FrozenPlan
         "plan_sha256": plan.sha256(),
         "scripts_sha256": list(scripts),
     }
-    head = ledger.append(line)
+    known = [b for b in ledger.bodies() if isinstance(b, dict) and b.get("kind") == "frozen"]
+    if any(body != line for body in known):
+        raise ConfigurationError(
+            f"{ledger.path} froze another plan than {SCAN_FILE} holds now. Restore {SCAN_FILE}, or "
+            "begin a new scan with another --out."
+        )
+    head = ledger.head if known else ledger.append(line)
     return FrozenPlan(
         plan=plan,
         sha256=plan.sha256(),

@@ -29,7 +29,6 @@ from bumpscout.steps import (
 from bumpscout.verify import LEDGER_FILE
 from bumpscout.words import printable
 from bumpscout_agents.options import PlanOptions
-from bumpscout_tools.errors import ConfigurationError
 from bumpscout_tools.scan.plan import SearchPlan
 
 if TYPE_CHECKING:
@@ -79,7 +78,7 @@ def run_search(
         SandboxError: if there is no sandbox.
         AgentError: if no task succeeded, or the plan waits for approval.
     """
-    _check_inputs(data, options)
+    check_there(data)
     folder = RunFolder.create(out, request, data, options)
     return carried_out(folder, partial(_carry_out, data=data), as_json=as_json)
 
@@ -103,21 +102,12 @@ def resume_search(folder: Path, data: Path | None, *, as_json: bool = False) -> 
 
         return resume_scan(opened, data, as_json=as_json)
     path = data or Path(opened.record.data)
-    _check_inputs(path, opened.record.options)
+    check_there(path)
     return carried_out(opened, partial(_carry_out, data=path), as_json=as_json)
 
 
-def _check_inputs(data: Path, options: Options) -> None:
-    check_there(data)
-    if options.blinding != "open":
-        raise ConfigurationError(
-            "--blinding staged is not available in this version; only open is. Use open for "
-            "simulation and known benchmarks, and keep other data out of this version."
-        )
-
-
 def _carry_out(session: Session, progress: Progress, *, data: Path) -> Result:
-    from bumpscout_sandbox.bwrap import BubblewrapProvider
+    from bumpscout_sandbox.choice import choose
     from bumpscout_sandbox.gate import Gate
     from bumpscout_sandbox.ledger import Ledger
     from bumpscout_sandbox.limits import Limits
@@ -129,10 +119,12 @@ def _carry_out(session: Session, progress: Progress, *, data: Path) -> Result:
     progress("data", f"reading {data.name}")
     session.vault = open_vault(data, options)
     check_same_data(session)
-    provider = BubblewrapProvider()
+    provider = choose(options.sandbox)
     session.provider = provider.name
+    progress("sandbox", f"scripts run in {provider.name}")
     cancel = threading.Event()
     with contextlib.ExitStack() as stack:
+        stack.callback(provider.close)
         stack.callback(cancel.set)
         session.ledger = stack.enter_context(Ledger(folder / LEDGER_FILE))
         progress("workers", f"starting {workers} processes")
@@ -203,12 +195,14 @@ def dry_run(request: str, data: Path, options: Options, *, as_json: bool = False
     from bumpscout_agents.offline.planner import plan_request
     from bumpscout_sandbox.engine import resolve_on
 
-    _check_inputs(data, options)
+    check_there(data)
     vault = open_vault(data, options)
     card = vault.card()
     chosen = SearchOptions.of(options)
     reply = plan_request(request, card_facts(card), chosen.model_dump(mode="json"))
-    resolved = resolve_on(chosen.apply(reply.plan), vault.view(), options.seed)
+    resolved = resolve_on(
+        chosen.apply(reply.plan), vault.view(), options.seed, share=vault.explored_share
+    )
     plan = resolved.plan
     understood = [*reply.understood, *resolved.understood]
     not_understood = [*reply.not_understood, *resolved.not_understood]

@@ -55,8 +55,12 @@ def carried_out(folder: RunFolder, carry_out: CarryOut, *, as_json: bool) -> str
     return result.model_dump_json(indent=2) if as_json else summary(result, session.folder.path)
 
 
-def check_there(data: Path) -> None:
+def check_there(data: Path, option: str = "--data") -> None:
     """Refuse a file of events that does not exist.
+
+    Args:
+        data: the file.
+        option: what gave it, for the message.
 
     Raises:
         InputDataError: if it does not.
@@ -69,7 +73,7 @@ def check_there(data: Path) -> None:
         ) from error
     if not there:
         raise InputDataError(
-            f"There is no file {printable(str(data), 300)}; check the path given to --data."
+            f"There is no file {printable(str(data), 300)}; check the path given to {option}."
         )
 
 

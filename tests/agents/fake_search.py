@@ -182,9 +182,10 @@ class FakeGate:
         progress: Callable[[str, str, int | None, int | None], None],
         *,
         claim: Literal["confirmatory", "exploratory"] = "exploratory",
+        approved_by: Literal["policy", "person"] | None = None,
         out_of_time: Callable[[], bool] = lambda: False,
     ) -> FinalScan:
-        del out_of_time
+        del out_of_time, approved_by
         progress("replay", "replays", 1, 2)
         self.claims.append(claim)
         self._effects.happened(f"final {frozen.sha256}")

@@ -74,3 +74,22 @@ def test_a_signal_that_is_not_there_is_an_input_error(inputs, bumpscout):
     done = bumpscout("calibrate", inputs / "plan.yaml", "--signal", "none.h5", "--out", "x")
     assert done.returncode == 3
     assert "none.h5" in done.stderr
+    assert "--signal" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        (("--mass", "nan"), 2, "--mass must be a finite number"),
+        (("--strength", "nan"), 2, "--strength must be a finite number"),
+        (("--mass", "4000"), 3, "is that its mass"),
+    ],
+)
+def test_a_signal_that_cannot_be_injected_is_refused_before_any_trial(
+    inputs, bumpscout, tmp_path, options, code, said
+):
+    arguments = [inputs / "plan.yaml", "--signal", inputs / "signal.h5", "--out", "x"]
+    done = bumpscout("calibrate", *arguments, "--n-null", "2", "--workers", "1", *options)
+    assert done.returncode == code, done.stderr
+    assert said in " ".join(done.stderr.split())
+    assert not (tmp_path / "x" / "nulls.jsonl").exists()

@@ -106,13 +106,6 @@ def test_usage_errors_exit_2(bumpscout, tmp_path, arguments, said):
     assert not (tmp_path / "run").exists()
 
 
-def test_staged_blinding_is_refused_before_anything_is_written(bumpscout, tmp_path, events):
-    done = bumpscout("search", REQUEST, "--data", events, "--out", "run", "--blinding", "staged")
-    assert done.returncode == 2
-    assert "staged" in paragraph(done.stderr)
-    assert not (tmp_path / "run").exists()
-
-
 @pytest.mark.parametrize("occupant", ["notes.txt", "run.json"])
 def test_folder_with_other_content_is_refused_and_kept(bumpscout, tmp_path, events, occupant):
     (tmp_path / "run").mkdir()

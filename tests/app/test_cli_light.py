@@ -10,6 +10,7 @@ import pytest
 HEAVY = (
     "dask",
     "distributed",
+    "docker",
     "h5py",
     "jinja2",
     "langgraph",
@@ -40,9 +41,14 @@ def test_importing_the_command_line_imports_nothing_heavy():
         "runs",
         "doctor",
         "sandbox check",
+        "sandbox run",
         "ledger verify",
         "fit",
         "bumphunt",
+        "limits",
+        "abcd",
+        "scan",
+        "calibrate",
     ],
 )
 def test_every_command_explains_itself(bumpscout, command):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,8 @@ def test_data_lies_beside_the_configuration_unless_absolute(tmp_path):
         ("plan: {replay: {n: 1}}", "plan.replay"),
         ("plan: {replays: {n: -1}}", "plan.replays.n"),
         ("plan: {working_points: {cross_sections_pb: [1.0]}}", "luminosity_fb"),
+        ("plan: {luminosity_fb: .inf}", "plan.luminosity_fb"),
+        ("plan: {background: {sqrt_s_gev: .nan}}", "plan.background.sqrt_s_gev"),
         ("a: [", "YAML"),
         ("!!python/object/apply:os.system ['true']", "YAML"),
         ("- 1\n- 2", "the whole file"),
@@ -72,6 +75,19 @@ def test_wrong_scans_say_what_to_do(bumpscout, tmp_path, content, code, said):
     done = bumpscout("scan", "a.yaml", "--out", "run")
     assert done.returncode == code, done.stderr
     assert said in done.stderr
+
+
+def test_help_shows_the_example_line_by_line(bumpscout):
+    lines = bumpscout("scan", "--help").stdout.splitlines()
+    assert any(line.strip() == "data: events.h5" for line in lines)
+
+
+def test_times_that_are_no_numbers_are_refused(bumpscout, tmp_path, events):
+    write(tmp_path / "a.yaml", {"data": str(events)})
+    done = bumpscout("scan", "a.yaml", "--out", "run", "--max-minutes", "nan")
+    assert done.returncode == 2
+    assert "finite" in done.stderr
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_scan_leaves_result_report_and_a_ledger_that_agree(scanned, bumpscout):
@@ -115,4 +131,20 @@ def test_an_interrupted_scan_goes_on_without_repeating_tests_or_replays(scanned,
     bodies = [json.loads(x)["body"] for x in (scanned / "ledger.jsonl").read_text().splitlines()]
     tests = [body["test_id"] for body in bodies if body["kind"] == "test"]
     assert len(tests) == len(set(tests)) == first["ledger"]["n_tests"]
+    assert [body["kind"] for body in bodies].count("frozen") == 1
     assert (scanned / "cache" / "replays.jsonl").read_text() == replays
+
+
+def test_another_plan_is_no_resumed_scan(scanned, bumpscout, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(scanned, folder)
+    result = json.loads((folder / "result.json").read_text())
+    (folder / "result.json").write_text(json.dumps(result | {"status": "stopped"}))
+    config = json.loads((folder / "scan.json").read_text())
+    config["plan"]["cell_toys"] = 60
+    (folder / "scan.json").write_text(json.dumps(config))
+    before = (folder / "ledger.jsonl").read_text()
+    done = bumpscout("resume", folder)
+    assert done.returncode == 2, done.stderr
+    assert "froze another plan" in " ".join(done.stderr.split())
+    assert (folder / "ledger.jsonl").read_text() == before

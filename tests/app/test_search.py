@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from bumpscout_sandbox.bwrap import BubblewrapProvider
+from bumpscout_tools.simulation.layout import write_features_h5
 
 QUICK = ["--replays", "0", "--toys", "200", "--workers", "1"]
 
@@ -87,15 +88,6 @@ def test_report_is_drawn_again_from_the_files(finished, bumpscout):
     done = bumpscout("report", folder, "--json")
     assert json.loads(done.stdout)["html"] == str(folder / "report.html")
     assert (folder / "report.html").read_text() == before
-
-
-def test_doctor_and_sandbox_check_agree_that_it_can_run(bumpscout):
-    for command in (["doctor", "--json"], ["sandbox", "check", "--json"]):
-        done = bumpscout(*command)
-        assert done.returncode == 0, done.stderr
-        answer = json.loads(done.stdout)
-        assert answer["ready"]
-        assert any(row["area"] == "sandbox" for row in answer["rows"])
 
 
 def test_a_changed_ledger_exits_3(finished, bumpscout, tmp_path):
@@ -219,3 +211,26 @@ def until(condition, seconds: float = 60) -> None:
     while not condition():
         assert time.monotonic() < end, "it did not happen in time"
         time.sleep(0.05)
+
+
+def test_staged_blinding_waits_for_an_approval_and_claims_on_unseen_events(
+    tmp_path, make_columns, bumpscout
+):
+    write_features_h5(tmp_path / "many.h5", make_columns(20_000, seed=4))
+    request = ["Search for a narrow dijet resonance", "--data", tmp_path / "many.h5"]
+    staged = bumpscout("search", *request, "--out", "run", "--blinding", "staged", *QUICK)
+    assert staged.returncode == 7, staged.stderr
+    assert not any((tmp_path / "run").glob("final.json"))
+    assert bumpscout("approve", "run").returncode == 0
+    done = bumpscout("resume", "run", "--json")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert (result["claim"], result["plan"]["blinding"]) == ("confirmatory", "staged")
+    assert result["dataset"]["n_searched"] < 0.85 * 20_000
+    kinds = [
+        json.loads(line)["body"]["kind"]
+        for line in (tmp_path / "run" / "ledger.jsonl").read_text().splitlines()
+    ]
+    assert kinds.count("unblinded") == 1
+    assert "Staged blinding" in (tmp_path / "run" / "report.md").read_text()
+    assert bumpscout("ledger", "verify", "run").returncode == 0

@@ -162,9 +162,7 @@ def test_vetted_is_the_template_to_the_letter_and_replays_call_it_directly(
     assert gate.run_task("02", script + "\n", plan, 0).vetted is False
     prepared = engine.prepare(plan, vault.view(), 5)
     task = prepared.tasks[0]
-    in_wall = run_scores(
-        provider, script, task, prepared.view, gate._limits, vetted=True
-    ).scores
+    in_wall = run_scores(provider, script, task, prepared.view, gate._limits, vetted=True).scores
     direct = ReplayScripts((None,), provider, gate._limits, engine)(0, task, prepared.view)
     assert np.array_equal(in_wall, direct)
     assert provider.runs == 3
@@ -230,12 +228,44 @@ def test_final_refuses_another_plan_ledger_or_script(make_gate, plan, tmp_path):
     other = plan.model_copy(update={"toys": 200})
     with pytest.raises(ConfigurationError, match="was frozen and approved"):
         gate.final(frozen.model_copy(update={"plan": other}), silent)
-    with pytest.raises(LedgerBroken, match="no line 1 with the hash"):
+    with pytest.raises(LedgerBroken, match="the frozen plan knows a line 1"):
         gate.final(frozen.model_copy(update={"ledger_head": "f" * 64}), silent)
     script = tmp_path / "cache" / f"{frozen.scripts_sha256[0]}.py"
     script.write_text(SCRIPT + "print('changed')")
     with pytest.raises(ConfigurationError, match="was changed"):
         gate.final(frozen, silent)
+
+
+def test_a_resumed_scan_repeats_no_line_and_no_mark_is_lost(make_gate, plan, tmp_path):
+    gate = make_gate()
+    gate.run_task("01", SCRIPT, plan, 0)
+    explored = gate.explore(plan)
+    lines = bodies(tmp_path / "ledger.jsonl")
+    path = tmp_path / "ledger.jsonl"
+    whole = path.read_text().splitlines(keepends=True)
+    # Interrupted in the middle: half of the lines, and no mark of this scan yet.
+    (tmp_path / "checkpoint.sqlite").unlink()
+    path.write_text("".join(whole[: len(whole) // 2]))
+    assert make_gate().explore(plan) == explored
+    assert bodies(path) == lines
+    assert make_gate().explore(plan) == explored
+    assert bodies(path) == lines
+    path.write_text("".join(whole[:-1]))
+    with pytest.raises(LedgerBroken, match=r"checkpoint\.sqlite knows a line"):
+        make_gate()
+
+
+def test_scripts_start_cold_where_the_gate_is_told_so(vault, provider, small, plan, tmp_path):
+    loaded = "import sys\nraise SystemExit(40 + ('matplotlib.pyplot' in sys.modules))"
+    statuses = []
+    for cold in (True, False):
+        folder = tmp_path / str(cold)
+        folder.mkdir()
+        with Ledger(folder / "l") as ledger:
+            gate = Gate(vault, provider, ledger, folder, seed=5, limits=small, cold=cold)
+            statuses.append(gate.run_task("01", loaded, plan, 0).problems[0])
+    assert "exit status 40" in statuses[0]
+    assert "exit status 41" in statuses[1]
 
 
 def test_cached_scores_that_were_spoilt_are_made_again(make_gate, provider, plan, tmp_path):

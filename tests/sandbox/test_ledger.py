@@ -5,11 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
+import signal
+import sqlite3
+import time
 
 import pytest
 
+from bumpscout.verify import verify_ledger
+from bumpscout_agents.records import Approval
 from bumpscout_sandbox.errors import LedgerBroken
-from bumpscout_sandbox.ledger import Ledger
+from bumpscout_sandbox.ledger import TORN, Ledger, Mark
+from bumpscout_sandbox.marks import read_mark, write_mark
 from bumpscout_tools.errors import ConfigurationError
 
 
@@ -159,3 +166,152 @@ def test_every_line_waits_for_the_disk(tmp_path, monkeypatch):
         ledger.append({})
         ledger.append_many([{}, {}, {}])
     assert len(synced) == 2
+
+
+def test_a_torn_line_counts_as_a_test(tmp_path):
+    path = tmp_path / "ledger.jsonl"
+    write(path, 3)
+    for fragment in (b'{"n":4,"pre', b"{"):
+        with path.open("ab") as file:
+            file.write(fragment)
+        Ledger(path).close()
+    with Ledger(path) as ledger:
+        assert len(ledger.test_ids()) == 5
+        assert sum(name.startswith(TORN) for name in ledger.test_ids()) == 2
+    assert Ledger.count_tests(path) == (5, 2)
+
+
+def test_a_crash_during_the_repair_loses_nothing(tmp_path, monkeypatch):
+    path = tmp_path / "ledger.jsonl"
+    write(path, 3)
+    torn = path.read_bytes() + b'{"n":4,"prev":"ab'
+    path.write_bytes(torn)
+
+    def crash(_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", crash)
+        with pytest.raises(KeyboardInterrupt):
+            Ledger(path)
+    assert path.read_bytes() == torn
+    Ledger(path).close()
+    assert Ledger.count_tests(path) == (4, 1)
+
+
+def test_a_broken_line_is_not_repaired_with_a_torn_one(tmp_path):
+    path = tmp_path / "ledger.jsonl"
+    write(path, 3)
+    broken = path.read_bytes().replace(b'"t1"', b'"t9"') + b"{"
+    path.write_bytes(broken)
+    with pytest.raises(LedgerBroken, match="broken at line 2"):
+        Ledger(path)
+    assert path.read_bytes() == broken
+
+
+def test_marks_show_a_cut_and_another_ledger(tmp_path):
+    path = tmp_path / "ledger.jsonl"
+    head, count = write(path, 5)
+    marks = [Mark("a", "0" * 64, 0), Mark("b", head, count)]
+    with Ledger(path) as ledger:
+        ledger.append({"kind": "later"})
+    Ledger.verify(path, marks=marks)
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[:4]))
+    with pytest.raises(LedgerBroken, match="broken at line 5: b knows a line 5"):
+        Ledger.verify(path, marks=marks)
+    path.unlink()
+    with Ledger(path) as ledger:
+        ledger.append_many({"forged": n} for n in range(6))
+        with pytest.raises(LedgerBroken, match="b knows a line 5"):
+            ledger.check_contains(marks[1])
+
+
+def test_checkpoint_keeps_the_last_mark_beside_other_tables(tmp_path):
+    path = tmp_path / "checkpoint.sqlite"
+    assert read_mark(path) is None
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE checkpoints (x)")
+    connection.close()
+    assert read_mark(path) is None
+    for count in (1, 2):
+        write_mark(path, Mark("", f"{count}" * 64, count))
+    assert read_mark(path) == Mark("checkpoint.sqlite", "2" * 64, 2)
+
+
+@pytest.mark.parametrize("head", ["x", "'; DROP TABLE ledger", None])
+def test_a_damaged_mark_is_refused(tmp_path, head):
+    path = tmp_path / "checkpoint.sqlite"
+    write_mark(path, Mark("", "1" * 64, 1))
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE ledger SET head = ?", (head,))
+    connection.close()
+    with pytest.raises(LedgerBroken, match="damaged"):
+        read_mark(path)
+    path.write_text("no database, only text that is long enough to look like one" * 20)
+    with pytest.raises(LedgerBroken, match="damaged"):
+        read_mark(path)
+
+
+def test_verify_compares_with_checkpoint_and_approval(tmp_path):
+    path = tmp_path / "ledger.jsonl"
+    head, count = write(path, 4)
+    assert verify_ledger(tmp_path).checked_against == ("chain",)
+    write_mark(tmp_path / "checkpoint.sqlite", Mark("", head, count))
+    approval = Approval(
+        plan_sha256="a" * 64, ledger_head=head, ledger_count=count, approved=True, by="policy",
+        time=0.0,
+    )  # fmt: skip
+    (tmp_path / "approval.json").write_text(approval.model_dump_json())
+    checked = verify_ledger(tmp_path)
+    assert checked.checked_against == ("chain", "approval.json", "checkpoint.sqlite")
+    assert (checked.n_lines, checked.n_tests, checked.n_repaired) == (4, 4, 0)
+    assert "agree with approval.json, checkpoint.sqlite" in checked.sentence()
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[:3]))
+    with pytest.raises(LedgerBroken, match="broken at line 4") as caught:
+        verify_ledger(tmp_path)
+    assert caught.value.exit_code == 3
+    (tmp_path / "approval.json").unlink()
+    with pytest.raises(LedgerBroken, match=r"checkpoint\.sqlite knows a line 4"):
+        verify_ledger(tmp_path)
+
+
+def test_killed_at_any_moment_every_known_result_has_its_line(tmp_path):
+    path, results = tmp_path / "ledger.jsonl", tmp_path / "results"
+    rng = random.Random(4)
+    torn = 0
+    for life in range(100):
+        reader, writer = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            with Ledger(path) as ledger:
+                os.write(writer, b"r")
+                known = os.open(results, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+                for number in range(100_000):
+                    name = f"{life}-{number}"
+                    ledger.append({"kind": "test", "test_id": name, "long": "x" * 2000})
+                    os.write(known, f"{name}\n".encode())
+                    os.write(writer, b"k")
+            os._exit(0)
+        os.close(writer)
+        for expected in b"r" + b"k" * rng.randint(0, 4):
+            assert os.read(reader, 1)[0] == expected
+        time.sleep(rng.uniform(0, 0.003))
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        os.close(reader)
+        if rng.random() < 0.3 and path.stat().st_size:
+            # What a crash of the machine leaves of a line that was not on the disk yet.
+            with path.open("ab") as file:
+                file.write(b'{"body":{"kind":"test"'[: rng.randint(1, 20)])
+            torn += 1
+    with Ledger(path) as ledger:
+        found = ledger.test_ids()
+    Ledger.verify(path)
+    known = set(results.read_text().split())
+    assert len(known) > 100
+    assert known <= found
+    assert sum(name.startswith(TORN) for name in found) >= torn - 1
+    # At most the test that was under way at each kill has a line and no result.
+    assert len(found) - len(known) <= 100 + torn

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bumpscout_sandbox.vault import Vault
-from bumpscout_tools.errors import ConfigurationError, InputDataError
+from bumpscout_tools.errors import InputDataError
 from bumpscout_tools.events.lhco import FEATURE_COLUMNS
 from bumpscout_tools.features.dijet import DIJET_FEATURES
 
@@ -172,8 +172,3 @@ def test_unusable_files_are_refused_in_one_paragraph(events, tmp_path, make, sai
         Vault.open(path, seed=1)
     assert caught.value.exit_code == 3
     assert "\n" not in str(caught.value)
-
-
-def test_staged_blinding_is_refused_not_ignored(events):
-    with pytest.raises(ConfigurationError, match="not available in this version"):
-        Vault.open(events, seed=1, blinding="staged")

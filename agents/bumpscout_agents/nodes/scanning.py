@@ -14,6 +14,7 @@ from bumpscout_agents.offline.model import OfflineModel
 from bumpscout_agents.records import FinalRecord, State, TaskRecord
 from bumpscout_agents.rundir import read_record, read_text, write_record
 from bumpscout_agents.schemas import RefineReply
+from bumpscout_sandbox.records import FrozenPlan
 from bumpscout_tools.scan.outcome import ScanOutcome
 from bumpscout_tools.scan.plan import SearchPlan
 
@@ -137,19 +138,23 @@ class ScanningNodes:
             scan = services.gate.final(
                 frozen,
                 services.progress,
-                claim=self._claim(state, frozen.sha256),
+                claim=self._claim(state, frozen),
+                approved_by=approval.by,
                 out_of_time=services.out_of_time,
             )
             write_record(path, FinalRecord(plan_sha256=frozen.sha256, scan=scan))
         return {"status": "running"}
 
-    def _claim(self, state: State, sha256: str) -> Literal["confirmatory", "exploratory"]:
-        """Return whether the replays run the whole policy, with all choices that were made.
+    def _claim(self, state: State, frozen: FrozenPlan) -> Literal["confirmatory", "exploratory"]:
+        """Return whether these events are new, or the replays run all choices that were made.
 
-        The choices of the offline policy do not depend on the events: it takes the plan from the
+        Under staged blinding nobody saw the events of the claim before the plan was frozen. The
+        choices of the offline policy do not depend on the events: it takes the plan from the
         request and leaves the refinement to the rule of the plan.
         """
-        unchanged = set(state.get("explored_sha256", [])) == {sha256}
+        if frozen.plan.blinding == "staged":
+            return "confirmatory"
+        unchanged = set(state.get("explored_sha256", [])) == {frozen.sha256}
         offline = isinstance(self._services.model, OfflineModel)
         return "confirmatory" if offline and unchanged else "exploratory"
 

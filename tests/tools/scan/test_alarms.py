@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bumpscout_tools.errors import ConfigurationError
-from bumpscout_tools.scan.alarms import NullTrial, alarm_rates, null_trial, pooled_p
+from bumpscout_tools.scan.alarms import NullTrial, alarm_rates, null_trial, pooled_p, rate
 from bumpscout_tools.scan.plan import SearchPlan
 from bumpscout_tools.scan.replay import Excess, Replay
 
@@ -42,9 +42,25 @@ def test_a_right_null_gives_uniform_p_and_a_wrong_one_does_not():
     assert rates.ks_p > 0.01
     assert rates.below["0.05"].low < 0.05 < rates.below["0.05"].high
     assert rates.local_z_above_3.value == np.mean(data > 3)
-    broken = alarm_rates(PLAN, trials(data + 0.5, wrong), np.random.default_rng(0))
+    broken = alarm_rates(PLAN, trials(data + 0.8, wrong), np.random.default_rng(0))
     assert broken.ks_p < 1e-3
     assert broken.below["0.05"].low > 0.05
+
+
+def test_intervals_of_p_know_that_the_pool_is_finite():
+    """At a true rate of 5% the 68% interval holds it in 68% or more of experiments."""
+    rng = np.random.default_rng(8)
+    covered = binomial = 0
+    for _ in range(300):
+        data, replays = 2.0 + rng.gumbel(size=(2, 60))
+        found = alarm_rates(PLAN, trials(data, replays), rng).below["0.05"]
+        covered += found.low <= 0.05 <= found.high
+        plain = rate(found.k, found.n)
+        binomial += plain.low <= 0.05 <= plain.high
+        assert found.low <= found.value <= found.high
+        assert found.high - found.low > plain.high - plain.low
+    assert covered >= 0.68 * 300
+    assert binomial < covered
 
 
 def test_a_data_set_is_never_ranked_among_its_own_replays():
@@ -64,6 +80,13 @@ def test_failures_count_as_reaching_everything():
     reached = some[0].model_copy(update={"replays": (Replay(index=0, n_events=5, error="no fit"),)})
     _, _, pool = pooled_p(PLAN, [reached, some[1]], np.random.default_rng(0))
     assert np.isinf(pool[0])
+
+
+def test_the_comparison_with_replays_survives_many_equal_values():
+    """Where scans fail or find nothing, scipy's exact test gives up with a warning."""
+    data, replays = np.random.default_rng(3).gumbel(size=(2, 60))
+    rates = alarm_rates(PLAN, trials(data, replays), np.random.default_rng(0))
+    assert 0.01 < rates.ks_p <= 1
 
 
 def test_without_replays_nothing_can_be_ranked():

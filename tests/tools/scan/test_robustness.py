@@ -9,6 +9,7 @@ import numpy as np
 from bumpscout_tools.scan.calibration import NullCells
 from bumpscout_tools.scan.conclude import conclude
 from bumpscout_tools.scan.execute import execute, prepare
+from bumpscout_tools.scan.robustness import variants_of
 from bumpscout_tools.scan.serial import SerialExecutor
 
 
@@ -44,3 +45,19 @@ def test_leading_bumps_do_not_overlap(make_plan, make_view, at_random):
     assert all(low[1] <= high[0] for low, high in itertools.pairwise(intervals))
     assert all(cell.local_z >= 1 for cell in leading[1:])
     assert len(outcome.leading(1)) == 1
+
+
+def test_an_order_that_does_not_describe_the_side_bands_is_not_believed(
+    make_plan, make_view, at_random
+):
+    plan, view = make_plan(), make_view(16_000)
+    rng = np.random.default_rng
+    outcome = execute(plan, view, rng(2), SerialExecutor(), at_random, lambda _line: None)
+    layout = prepare(plan, view, rng(2)).layout
+    cell = outcome.cells[outcome.ranking[0]].model_copy(update={"order": 3})
+    # A spectrum much more curved than any power of (1 - x).
+    mass = layout.edges[0] * np.exp(0.25 * np.abs(rng(3).normal(size=200_000)))
+    fixed = NullCells.scores_held_fixed(plan)
+    found = {v.name: v.believable for v in variants_of(plan, layout, mass, cell, fixed)}
+    assert not found["p2"]
+    assert found["p4"]

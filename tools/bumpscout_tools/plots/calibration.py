@@ -31,7 +31,8 @@ def alarm_figure(p: FloatArray, rates: AlarmRates, *, theme: Theme = "light") ->
         x = np.sort(p)
         n = len(x)
         share = np.arange(1, n + 1) / n
-        band = 1.36 / np.sqrt(n)  # 95% band of Kolmogorov and Smirnov
+        # 95% band of Kolmogorov and Smirnov for two samples: p are ranks among finitely many.
+        band = 1.36 * np.sqrt(1 / n + 1 / rates.n_replays)
         grid = np.linspace(0, 1, 200)
         panel.fill_between(
             grid,
@@ -40,7 +41,7 @@ def alarm_figure(p: FloatArray, rates: AlarmRates, *, theme: Theme = "light") ->
             color=colours.fill,
             alpha=0.6,
             linewidth=0,
-            label="95% band of a uniform p",
+            label=f"95% band for {rates.n_replays} replays",
         )
         panel.plot([0, 1], [0, 1], color=colours.muted, linestyle=(0, (4, 2)))
         panel.step(

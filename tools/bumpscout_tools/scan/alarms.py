@@ -9,12 +9,14 @@ among themselves: such ranks are uniform whatever the null.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
-from scipy.stats import ks_2samp
+from scipy.special import betaincinv
+from scipy.stats import ks_2samp, norm
 
 from bumpscout_tools.errors import BumpscoutError, ConfigurationError
 from bumpscout_tools.events.view import View
@@ -55,7 +57,7 @@ class NullTrial(BaseModel):
 
 
 class Rate(BaseModel):
-    """k of n with the 68% interval of Clopper and Pearson."""
+    """k of n with its 68% interval, of Clopper and Pearson where nothing else is said."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -69,6 +71,9 @@ class Rate(BaseModel):
 class AlarmRates(BaseModel):
     """False alarms of the procedure on background-only data sets.
 
+    `below` counts p-values up to each level; as the pool that they are ranked in is finite too, and
+    often no larger than the number of data sets, their intervals are those of
+    n_data_sets x n_replays / (n_data_sets + n_replays) data sets ranked in an infinite pool.
     `ks_p` compares the statistics of the data sets with those of the replays (Kolmogorov and
     Smirnov, two samples): small where replays are not what background looks like.
     """
@@ -142,8 +147,10 @@ def pooled_p(
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Rank each data set in the pool of the others' replays.
 
-    Null mean and width of the cells come from all replays. A scan that failed, like a replay that
-    failed, counts as reaching everything; one without a believable cell reaches nothing.
+    Null mean and width of the cells come from all replays. Where p lies between two ranks is drawn
+    at random, so that it is uniform under a right null whatever the number of replays. A scan that
+    failed, like a replay that failed, counts as reaching everything; one without a believable cell
+    reaches nothing.
 
     Args:
         plan: the search plan.
@@ -199,18 +206,40 @@ def alarm_rates(
     return AlarmRates(
         n_data_sets=n,
         n_replays=len(pool),
-        below={f"{level:g}": rate(int(np.count_nonzero(p <= level)), n) for level in levels},
-        ks_p=float(ks_2samp(_finite(data), _finite(pool)).pvalue),
+        below={
+            f"{level:g}": _ranked_rate(int(np.count_nonzero(p <= level)), n, len(pool))
+            for level in levels
+        },
+        ks_p=_ks_p(data, pool),
         local_z_above_3=rate(above, n),
         guard_fired=rate(sum(bool(trial.guards) for trial in trials), n),
     )
 
 
-def _finite(values: FloatArray) -> FloatArray:
-    return np.clip(values, -1e9, 1e9)
+def _ks_p(data: FloatArray, pool: FloatArray) -> float:
+    finite = (np.clip(values, -1e9, 1e9) for values in (data, pool))
+    with warnings.catch_warnings():
+        # Among many equal values the exact p cannot be had; scipy says that it approximates.
+        warnings.filterwarnings("ignore", "ks_2samp: Exact calculation", RuntimeWarning)
+        return float(ks_2samp(*finite).pvalue)
+
+
+def _ranked_rate(k: int, n: int, n_pool: int) -> Rate:
+    """Return the rate of small ranks, with the error that the finite pool adds.
+
+    The smallest ranks share the few largest replays, so k varies with 1 + n / n_pool times the
+    variance of a binomial number. Clopper's and Pearson's equations are solved for counts that are
+    smaller by that factor.
+    """
+    share = n_pool / (n + n_pool)
+    few, all_ = k * share, n * share
+    tail = float(norm.sf(1.0))
+    low = float(betaincinv(few, all_ - few + 1, tail)) if k else 0.0
+    high = float(betaincinv(few + 1, all_ - few, 1 - tail)) if k < n else 1.0
+    return Rate(k=k, n=n, value=k / n, low=low, high=high)
 
 
 def rate(k: int, n: int) -> Rate:
-    """Return k of n with its 68% interval."""
+    """Return k of n with its 68% interval, of Clopper and Pearson."""
     low, high = clopper_pearson(k, n)
     return Rate(k=k, n=n, value=k / n, low=low, high=high)

@@ -1,14 +1,16 @@
 """What the procedure does with a signal of known mass and strength: injected, retrained, scanned.
 
 Signal events are added to a background-only pseudo-experiment and the whole plan is carried out on
-the sum, so that detectors train on the signal as they would in data. Strength is S/sqrt(B) within
-5% of the signal's mass before any cut. Two things are measured: what the scan finds, with its
-significance calibrated like the data's; and the signal yield at the true mass for each working
-point, in an interval that does not depend on the events (a scanned maximum is biased upwards).
+the sum, so that detectors train on the signal as they would in data. Strength is the expected
+S/sqrt(B) within 5% of the signal's mass before any cut; numbers of events are Poisson's. Two things
+are measured: what the scan finds, with its significance calibrated like the data's; and the signal
+yield at the true mass for each working point, in an interval that does not depend on the events (a
+scanned maximum is biased upwards).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,7 +23,6 @@ from bumpscout_tools.events.view import View
 from bumpscout_tools.scan.cells import fit_background
 from bumpscout_tools.scan.execute import Prepared, RunScript, execute, prepare
 from bumpscout_tools.scan.layout import Layout
-from bumpscout_tools.scan.outcome import ScanOutcome
 from bumpscout_tools.scan.plan import SearchPlan
 from bumpscout_tools.scan.replay import Excess, excesses
 from bumpscout_tools.scan.serial import SerialExecutor
@@ -35,14 +36,18 @@ FloatArray = npt.NDArray[np.float64]
 NEAR = 0.05
 """Events within this fraction of the signal's mass count in S/sqrt(B)."""
 FIT_TOYS = 200
+POISSON_ROOM = 5.0
+"""Standard deviations by which an injected number of events may exceed its expectation."""
+INJECTION_STREAM = 30
+"""Second word of the entropy of an injection; the scan has other streams of the same seed."""
 
 
 class Yield(BaseModel):
     """The signal yield near the true mass at one working point, measured and true.
 
-    `efficiency` is None for all events without a cut. `error` holds the Poisson error of the count
-    and that of the fitted expectation, from refitted toys. `excess` is that of the cell of the scan
-    in the window of the true mass, None without a cut or where the cell cannot be believed.
+    The cut is that of the plan's first detector; `efficiency` is None for all events without one.
+    `error` holds the Poisson error of the count and that of the fitted expectation, from refitted
+    toys; `local_z` knows the first alone.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -53,17 +58,22 @@ class Yield(BaseModel):
     error: float
     n_true: int
     local_z: float
-    excess: float | None = None
+    believable: bool
+
+    @property
+    def fit_error(self) -> float:
+        """Error of the fitted expectation."""
+        return math.sqrt(max(0.0, self.error**2 - self.n_observed))
 
 
 class Injected(BaseModel):
     """One pseudo-experiment with a signal, scanned.
 
     Attributes:
-        strength: S/sqrt(B) near the mass, before any cut.
+        strength: expected S/sqrt(B) near the mass, before any cut.
         n_signal: signal events in the fitted range.
         cells: what the scan found, for its calibrated significance.
-        best_mass_gev: where the largest excess is.
+        cell_mass_gev: (n_cells,) GeV, middle of the most significant interval of each cell.
         yields: at the true mass, inclusive first, then by falling efficiency.
         error: what ended the scan, if anything did.
     """
@@ -75,8 +85,7 @@ class Injected(BaseModel):
     number: int
     n_signal: int = 0
     cells: tuple[Excess, ...] = ()
-    best_mass_gev: float | None = None
-    best_local_z: float | None = None
+    cell_mass_gev: tuple[float, ...] = ()
     yields: tuple[Yield, ...] = ()
     error: str | None = None
 
@@ -100,13 +109,13 @@ def inject(
     strength: float,
     rng: np.random.Generator,
 ) -> tuple[View, npt.NDArray[np.uint64]]:
-    """Add signal events to a background, in an order that tells nothing.
+    """Add a Poisson number of signal events to a background, in an order that tells nothing.
 
     Args:
         background: events without a signal.
         signal: events of the signal alone, with the same features or more.
         mass_gev: mass of the signal.
-        strength: S/sqrt(B) within `NEAR` of the mass.
+        strength: expected S/sqrt(B) within `NEAR` of the mass.
         rng: chooses the signal events, and the order.
 
     Returns:
@@ -123,12 +132,14 @@ def inject(
         raise InputDataError(
             f"No signal event lies within {NEAR:.0%} of {mass_gev:.0f} GeV; is that its mass?"
         )
-    wanted = round(strength * float(np.sqrt(near[0].sum())) / float(near[1].mean()))
-    if wanted > len(signal):
+    expected = strength * float(np.sqrt(near[0].sum())) / float(near[1].mean())
+    enough = math.ceil(expected + POISSON_ROOM * math.sqrt(expected))
+    if enough > len(signal):
         raise InputDataError(
-            f"S/sqrt(B) = {strength:g} at {mass_gev:.0f} GeV needs {wanted} signal events; there "
+            f"S/sqrt(B) = {strength:g} at {mass_gev:.0f} GeV needs {enough} signal events; there "
             f"are {len(signal)}."
         )
+    wanted = min(int(rng.poisson(expected)), len(signal))
     rows = rng.choice(len(signal), wanted, replace=False)
     columns = [signal.feature_names.index(name) for name in background.feature_names]
     ids = rng.integers(2**64, size=wanted, dtype=np.uint64)
@@ -160,13 +171,13 @@ def injection_trial(
         background: a background-only pseudo-experiment.
         signal: events of the signal alone.
         mass_gev: its mass.
-        strength: S/sqrt(B) near it.
+        strength: expected S/sqrt(B) near it.
         number: of the repetition.
         seed: decides everything.
         run_script: gives the scores of a detector.
     """
     about = {"mass_gev": mass_gev, "strength": strength, "number": number}
-    rng = np.random.default_rng((seed, 30))
+    rng = np.random.default_rng((seed, INJECTION_STREAM))
     kept = _Kept(run_script)
     try:
         view, ids = inject(background, signal, mass_gev, strength, rng)
@@ -176,16 +187,14 @@ def injection_trial(
         prepared = prepare(plan, view, np.random.default_rng(seed))
     except BumpscoutError as error:
         return Injected.model_validate({**about, "error": str(error)[:500]})
-    best = outcome.best()
     is_signal = np.isin(prepared.view.event_id, ids)
     return Injected.model_validate(
         {
             **about,
             "n_signal": int(is_signal.sum()),
             "cells": excesses(outcome),
-            "best_mass_gev": float(np.mean(best.interval_gev)) if best else None,
-            "best_local_z": best.local_z if best else None,
-            "yields": _yields(plan, prepared, outcome, kept.scores[0], is_signal, mass_gev, rng),
+            "cell_mass_gev": [float(np.mean(cell.interval_gev)) for cell in outcome.cells],
+            "yields": _yields(plan, prepared, kept.scores[0], is_signal, mass_gev, rng),
         }
     )
 
@@ -193,7 +202,6 @@ def injection_trial(
 def _yields(
     plan: SearchPlan,
     prepared: Prepared,
-    outcome: ScanOutcome,
     scores: FloatArray,
     is_signal: npt.NDArray[np.bool_],
     mass_gev: float,
@@ -203,13 +211,6 @@ def _yields(
     window = _window_at(layout.windows_gev, mass_gev)
     if window is None:
         return ()
-    excess = {
-        cell.efficiency: cell.excess
-        for cell in outcome.cells
-        if cell.believable
-        and cell.detector_index == 0
-        and cell.window_gev == layout.windows_gev[window]
-    }
     bins = _bins_near(layout, layout.windows[window], mass_gev)
     order = np.argsort(-scores[:, window], kind="stable")
     found = []
@@ -218,7 +219,7 @@ def _yields(
         rows = order[:n_selected]
         counts = layout.histogram(mass[rows])
         true = layout.histogram(mass[rows][is_signal[rows]])
-        selection, _ = fit_background(plan, layout, counts, window)
+        selection, reason = fit_background(plan, layout, counts, window)
         expected = selection.fit.expected
         toys = rng.poisson(expected, (FIT_TOYS, len(expected))).astype(np.float64)
         mask = layout.window_mask(layout.windows[window])
@@ -233,7 +234,7 @@ def _yields(
                 error=float(np.sqrt(n + spread**2)),
                 n_true=int(true[bins].sum()),
                 local_z=float(poisson_z(np.array([n]), np.array([max(b, 1e-9)]))[0]),
-                excess=None if efficiency is None else excess.get(efficiency),
+                believable=reason is None,
             )
         )
     return tuple(found)
@@ -248,8 +249,10 @@ def _window_at(windows_gev: Sequence[tuple[float, float]], mass_gev: float) -> i
 
 
 def _bins_near(layout: Layout, window: tuple[int, int], mass_gev: float) -> slice:
-    """Return the bins of a window whose middles lie within `NEAR` of the mass."""
-    centres = np.sqrt(layout.edges[1:] * layout.edges[:-1])
-    inside = np.flatnonzero(np.abs(centres / mass_gev - 1) < NEAR)
-    inside = inside[(inside >= window[0]) & (inside < window[1])]
-    return slice(int(inside[0]), int(inside[-1]) + 1)
+    """Return the bins of a window whose middles lie within `NEAR` of the mass, and its own bin."""
+    edges = layout.edges
+    centres = np.sqrt(edges[1:] * edges[:-1])
+    inside = np.abs(centres / mass_gev - 1) < NEAR
+    inside |= (edges[:-1] <= mass_gev) & (mass_gev < edges[1:])
+    bins = np.flatnonzero(inside[window[0] : window[1]]) + window[0]
+    return slice(int(bins[0]), int(bins[-1]) + 1)

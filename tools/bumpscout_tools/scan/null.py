@@ -18,9 +18,10 @@ from bumpscout_tools.background import select_order
 from bumpscout_tools.detectors.density import ConditionalDensity
 from bumpscout_tools.events.view import View
 from bumpscout_tools.scan.execute import Prepared
+from bumpscout_tools.scan.layout import Layout
 from bumpscout_tools.scan.plan import SearchPlan
 
-__all__ = ["NullModel", "fit_null"]
+__all__ = ["NullModel", "cumulative_spectrum", "fit_null"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -89,14 +90,7 @@ def fit_null(
     selection = select_order(
         counts, layout.basis, plan.background.orders, plan.background.alpha, masked
     )
-    grid = np.interp(
-        np.arange((len(edges) - 1) * POINTS_PER_BIN + 1) / POINTS_PER_BIN,
-        np.arange(len(edges)),
-        edges,
-    )
-    shape = layout.basis.density(selection.fit.coefficients, grid)
-    pieces = 0.5 * (shape[1:] + shape[:-1]) * np.diff(grid)
-    cumulative = np.concatenate([[0.0], np.cumsum(pieces)])
+    grid, cumulative = cumulative_spectrum(layout, selection.fit.coefficients)
     learned = (view.mass < low) | (view.mass >= high)
     density = ConditionalDensity.fit(
         view.features[learned], view.mass[learned], seed=seed, threads=1, progress=progress
@@ -104,10 +98,32 @@ def fit_null(
     return NullModel(
         expected=float(selection.fit.expected.sum()),
         masses=grid,
-        cumulative=cumulative / cumulative[-1],
+        cumulative=cumulative,
         density=density,
         feature_names=view.feature_names,
         masked_gev=(float(low), float(high)),
         order=selection.order,
         fit_p=selection.fit_p,
     )
+
+
+def cumulative_spectrum(layout: Layout, coefficients: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return the cumulative of a fitted spectrum, to draw masses from.
+
+    Args:
+        layout: bins of the fit.
+        coefficients: (order,) of the fit in the layout's basis.
+
+    Returns:
+        (g,) masses in GeV, and (g,) the cumulative there, from 0 to 1.
+    """
+    edges = layout.edges
+    grid = np.interp(
+        np.arange((len(edges) - 1) * POINTS_PER_BIN + 1) / POINTS_PER_BIN,
+        np.arange(len(edges)),
+        edges,
+    )
+    shape = layout.basis.density(coefficients, grid)
+    pieces = 0.5 * (shape[1:] + shape[:-1]) * np.diff(grid)
+    cumulative = np.concatenate([[0.0], np.cumsum(pieces)])
+    return grid, cumulative / cumulative[-1]

@@ -94,6 +94,9 @@ class ScanOutcome(_Record):
     edges_gev: tuple[float, ...]
     windows_gev: tuple[tuple[float, float], ...]
     n_events: int
+    luminosity_share: float = Field(
+        default=1.0, description="share of the luminosity that these events are"
+    )
     cells: tuple[Cell, ...]
     ranking: tuple[int, ...]
     inclusive: CellSpectrum

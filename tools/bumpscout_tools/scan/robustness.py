@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from bumpscout_tools.background import fit
+from bumpscout_tools.background import deviance_p, fit
 from bumpscout_tools.errors import BumpscoutError
 from bumpscout_tools.scan.calibration import NullCells
 from bumpscout_tools.scan.cells import fit_background
@@ -24,6 +24,9 @@ __all__ = ["variants_of"]
 
 FloatArray = npt.NDArray[np.float64]
 BinRange = tuple[int, int]
+
+MIN_FIT_P = 0.01
+"""A neighbouring order that describes the side bands worse is not believed, as in the scan."""
 
 
 def variants_of(
@@ -56,15 +59,16 @@ def _variants(
     plan: SearchPlan, layout: Layout, mass: FloatArray, cell: Cell
 ) -> Iterator[tuple[str, float, bool]]:
     window = layout.windows[layout.windows_gev.index(cell.window_gev)]
-    counts = layout.histogram(mass)
+    counts, mask = layout.histogram(mass), layout.window_mask(window)
     for order in (cell.order - 1, cell.order + 1):
         if 2 <= order <= layout.max_order:
             try:
-                fitted = fit(counts, layout.basis, order, layout.window_mask(window))
+                fitted = fit(counts, layout.basis, order, mask)
             except BumpscoutError:
                 continue
             z = _z(counts, fitted.expected, window, plan.bump_bins)
-            yield f"p{order}", z, fitted.converged
+            fit_p = deviance_p(fitted.deviance, fitted.expected[~mask], order)
+            yield f"p{order}", z, fitted.converged and fit_p >= MIN_FIT_P
     for name, shift in (("window a bin lower", -1), ("window a bin higher", 1)):
         moved = (window[0] + shift, window[1] + shift)
         yield from _refitted(plan, layout, counts, moved, name, plan.bump_bins)
