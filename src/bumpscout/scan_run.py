@@ -129,7 +129,8 @@ def _carry_out(session: Session, progress: Progress, *, data: Path) -> Result:
     from bumpscout_agents.records import SearchRecord
     from bumpscout_agents.trace import TraceTotals
     from bumpscout_sandbox.engine import ToolsEngine, resolve_on
-    from bumpscout_sandbox.ledger import Ledger
+    from bumpscout_sandbox.ledger import Ledger, Mark
+    from bumpscout_sandbox.marks import CHECKPOINT_FILE, read_mark, write_mark
 
     folder, options = session.folder.path, session.folder.record.options
     config = read_config(folder / SCAN_FILE)
@@ -146,7 +147,11 @@ def _carry_out(session: Session, progress: Progress, *, data: Path) -> Result:
     write_atomic(folder / "plan.json", plan.model_dump_json(indent=1) + "\n")
     with Ledger(folder / LEDGER_FILE) as ledger:
         session.ledger = ledger
+        known = read_mark(folder / CHECKPOINT_FILE)
+        if known is not None:
+            ledger.check_contains(known)
         frozen = _freeze(plan, engine, ledger)
+        write_mark(folder / CHECKPOINT_FILE, Mark("", ledger.head, ledger.count))
         with contextlib.ExitStack() as stack:
             progress("workers", f"starting {workers} processes")
             executor = stack.enter_context(local_executor(workers))
@@ -254,6 +259,8 @@ def _scan(
     progress: Progress,
     out_of_time: Callable[[], bool],
 ) -> FinalScan:
+    from bumpscout_sandbox.ledger import Mark
+    from bumpscout_sandbox.marks import CHECKPOINT_FILE, write_mark
     from bumpscout_sandbox.records import FinalScan
 
     plan = frozen.plan
@@ -267,6 +274,7 @@ def _scan(
     cache = folder / "cache"
     on_data = _OnData(plan, engine, cache, workers)
     outcome = engine.execute(plan, view, seed, executor, on_data, record)
+    write_mark(folder / CHECKPOINT_FILE, Mark("", ledger.head, ledger.count))
     prepared = engine.prepare(plan, view, seed)
     scores = [on_data(index, task, prepared.view) for index, task in enumerate(prepared.tasks)]
     significance = engine.significance(

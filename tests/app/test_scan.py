@@ -148,3 +148,14 @@ def test_another_plan_is_no_resumed_scan(scanned, bumpscout, tmp_path):
     assert done.returncode == 2, done.stderr
     assert "froze another plan" in " ".join(done.stderr.split())
     assert (folder / "ledger.jsonl").read_text() == before
+
+
+def test_a_ledger_that_was_cut_off_is_noticed_when_the_scan_goes_on(scanned, bumpscout, tmp_path):
+    shutil.copytree(scanned, tmp_path / "cut")
+    result = json.loads((scanned / "result.json").read_text()) | {"status": "stopped"}
+    (tmp_path / "cut" / "result.json").write_text(json.dumps(result))
+    lines = (scanned / "ledger.jsonl").read_text().splitlines()
+    (tmp_path / "cut" / "ledger.jsonl").write_text("\n".join(lines[:-3]) + "\n")
+    done = bumpscout("resume", "cut")
+    assert done.returncode == 3
+    assert "ledger" in done.stderr

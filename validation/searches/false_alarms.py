@@ -5,7 +5,8 @@ independent simulation, and thinnings of LHC Olympics background without replace
 scanned and gets replays from the null generator fitted to it; it is ranked in the pool of the other
 data sets' replays. Four wrong nulls must fail the same test:
 
-- `shifted`: the fitted spectrum of the generator is bent by 15% over the range;
+- `shifted`: the fitted spectrum of the generator is bent by 15%, with a period of 0.25 in the
+  logarithm of the mass, which the refits of a replay cannot follow;
 - `bootstrap`: replays resample the data's events, so each replay holds copies of events and the
   data's own fluctuations enter twice; copies keep apart, so training sees its own test events;
 - `one-fold`: the same with copies kept in one fold;
@@ -46,7 +47,7 @@ from bumpscout_tools.simulation import read_features_h5
 FEATURES = DetectorPlan().features
 PLAN = SearchPlan(replays=ReplayPlan(n=0))
 N_EVENTS = 50_000
-SIMULATED_PARTS, SIMULATED_REPLAYS = 10, 5
+FILES_IN_A_BOX, SIMULATED_REPLAYS = 5, 5
 
 
 def smooth_truth(seed: int) -> View:
@@ -88,11 +89,12 @@ def table_view(table: np.ndarray, rng: np.random.Generator) -> View:
     return View(ids, view.mass, view.features[:, columns], FEATURES)
 
 
-def simulated(pool: Path, part: int, parts: int) -> View:
-    """Return one of `parts` disjoint parts of the simulated background."""
+def simulated(pool: Path, number: int) -> View:
+    """Return one of the disjoint boxes of 25 000 simulated background events."""
     files = sorted((pool / "background").glob("chunk_*.npz"))
-    table = np.concatenate([np.load(file)["events"] for file in files])
-    return table_view(table[part::parts], np.random.default_rng((part, 21)))
+    mine = files[number * FILES_IN_A_BOX : (number + 1) * FILES_IN_A_BOX]
+    table = np.concatenate([np.load(file)["events"] for file in mine])
+    return table_view(table, np.random.default_rng((number, 21)))
 
 
 def thinned(lhco: Path, seed: int) -> View:
@@ -127,8 +129,8 @@ def shifted_null(
 ) -> list[Replay]:
     """Replay on draws from a generator whose spectrum is bent by 15%."""
     null = fit_null(plan, prepared, window, seed)
-    weight = 1.0 + 0.15 * np.sin(4 * np.pi * np.linspace(0, 1, len(null.masses) - 1))
-    pieces = np.diff(null.cumulative) * weight
+    middle = np.sqrt(null.masses[1:] * null.masses[:-1])
+    pieces = np.diff(null.cumulative) * (1.0 + 0.15 * np.sin(2 * np.pi * np.log(middle) / 0.25))
     bent = replace(null, cumulative=np.append(0.0, np.cumsum(pieces)) / pieces.sum())
     return [replay_once(plan, bent, 0, seed, vetted)]
 
@@ -166,7 +168,7 @@ def trial(kind: str, number: int, lhco: Path | None, pool: Path | None) -> NullT
     """Carry out one trial of a kind."""
     source, _, broken = kind.partition("/")
     if source == "simulated" and pool is not None:
-        view = simulated(pool, number, SIMULATED_PARTS)
+        view = simulated(pool, number)
     elif source == "thinned" and lhco is not None:
         view = thinned(lhco, number)
     else:
@@ -238,7 +240,8 @@ def main() -> None:
     options.work.mkdir(parents=True, exist_ok=True)
     wanted = {"smooth": options.n}
     if options.pool:
-        wanted["simulated"] = SIMULATED_PARTS
+        files = list((options.pool / "background").glob("chunk_*.npz"))
+        wanted["simulated"] = len(files) // FILES_IN_A_BOX
     if options.lhco:
         wanted["thinned"] = 30
     for broken in ("bootstrap", "one-fold", "shifted", "sculpting"):
