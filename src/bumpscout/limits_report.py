@@ -123,7 +123,8 @@ def limits_text(report: LimitReport) -> str:
         cells = "".join(f"{value:12.4g}" for value in (observed, *bands, *strengths))
         mark = " *" if row.method == "toys" else ""
         lines.append(f"{row.mass_gev:10.0f}{row.width_percent:9g}{cells}{mark}")
-    used = [f"{name} {100 * impact:.1f}%" for name, impact in report.impacts.items()]
+    percent = {name: round(100.0 * impact, 1) + 0.0 for name, impact in report.impacts.items()}
+    used = [f"{name} {value:.1f}%" for name, value in percent.items()]
     if used:
         lines.append(f"nuisances raise the median limit by up to: {', '.join(used)}")
     lines += [f"note: {note}" for note in report.notes]

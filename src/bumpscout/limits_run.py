@@ -94,12 +94,18 @@ def run_limits(
         spurious_signal=tuple(float(value) for value in spurious),
     )
     say("limits", "asymptotic formulae, toys where few events are expected")
+
+    def done(count: int, total: int) -> None:
+        if progress is not None:
+            progress("limits", "toys where few events are expected", count, total)
+
     limits = limits_of(
         pieces,
         nuisances,
         options.level,
         rng=rng if options.toys else None,
         n_toys=max(options.toys, 1),
+        progress=done,
     )
     impacts = impacts_of(pieces, nuisances, options.level)
     if options.background_uncertainty > 0:

@@ -14,6 +14,7 @@ from bumpscout.plot_files import check_plots, write_plot
 from bumpscout.statistics_files import Reading
 from bumpscout.statistics_shared import FitSummary, Progressing, SpectrumOptions, read_part
 from bumpscout.words import format_p
+from bumpscout_tools.background.absorbed import absorbed_peak
 from bumpscout_tools.background.global_p import GlobalHunt, hunt_spectrum
 from bumpscout_tools.background.masked import model_of_used_bins, windows_of_used_bins
 from bumpscout_tools.background.models import Model
@@ -175,7 +176,8 @@ def run_hunt(
         seed=options.seed + 1,
         progress=done,
     )
-    report = _hunt_report(spectrum, model, len(seen), fitted, found, options, hunting)
+    hint = _absorbed(spectrum, model, seen, hunting.deficits)
+    report = _hunt_report(spectrum, model, len(seen), fitted, found, options, hunting, hint)
     what = "deficit" if hunting.deficits else "excess"
     note = (
         f"Largest {what}: local z = {found.local_z:.2f}, global p = "
@@ -225,6 +227,7 @@ def _hunt_report(
     found: GlobalHunt,
     options: Fitting,
     hunting: Hunting,
+    hint: str | None,
 ) -> HuntReport:
     interval = _interval(spectrum, found)
     outside_p, outside = _outside(spectrum, model, interval)
@@ -252,11 +255,13 @@ def _hunt_report(
         fit=HuntFit(
             **FitSummary.of(fitted).model_dump(), outside_p=outside_p, outside_believable=outside
         ),
-        notes=tuple(_hunt_notes(model, found, fitted, hunting)),
+        notes=(*_hunt_notes(model, found, fitted, hunting, outside), *([hint] if hint else [])),
     )
 
 
-def _hunt_notes(model: Model, found: GlobalHunt, fitted: FitReport, hunting: Hunting) -> list[str]:
+def _hunt_notes(
+    model: Model, found: GlobalHunt, fitted: FitReport, hunting: Hunting, outside: bool | None
+) -> list[str]:
     notes = list(fitted.notes)
     if found.n_reached < 10:
         notes.append(
@@ -269,8 +274,24 @@ def _hunt_notes(model: Model, found: GlobalHunt, fitted: FitReport, hunting: Hun
         notes.append(
             "the background is not believable over the whole range, so the global p is the "
             "probability under a background that does not describe the data"
+            + (", but outside of the interval it describes them" if outside else "")
         )
     return notes
+
+
+def _absorbed(spectrum: Spectrum, model: Model, windows: WindowSet, deficits: bool) -> str | None:
+    """Return in words that the chosen order may have absorbed a peak, None where it has not."""
+    peak = absorbed_peak(spectrum.observed[spectrum.used], model, windows, deficits=deficits)
+    if peak is None:
+        return None
+    low = spectrum.edges[spectrum.used[peak.start]]
+    high = spectrum.edges[spectrum.used[peak.stop - 1] + 1]
+    return (
+        f"the chosen order may have absorbed {'a deficit' if deficits else 'a peak'}: beside "
+        f"{low:g} to {high:g} GeV p{peak.order} describes the spectrum, and from there this range "
+        f"is off by z = {peak.z:.1f} (a hint, no claim); hunt with --model p{peak.order} and "
+        "compare"
+    )
 
 
 def _interval(spectrum: Spectrum, found: GlobalHunt) -> tuple[float, float] | None:

@@ -27,7 +27,7 @@ def fit_text(report: FitReport) -> str:
     for row in report.orders:
         gain = "" if row.lr_p is None else f", gain p = {format_p(row.lr_p)} (likelihood ratio)"
         gain += "" if row.f_p is None else f", {format_p(row.f_p)} (F-test)"
-        taken = ", taken" if row.taken else ""
+        taken = ", taken" if row.taken else "" if row.converged else ", no finite optimum"
         lines.append(f"  p{row.order}: deviance {row.deviance:.2f}/{row.ndf}{gain}{taken}")
     lines.append("Believable." if report.believable else "Not believable:")
     lines += [f"  - {reason}" for reason in report.reasons]

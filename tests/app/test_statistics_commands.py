@@ -50,6 +50,33 @@ def test_fit_exits_0_with_reasons_where_nothing_is_believable(bumpscout, tmp_pat
     assert "degrees of freedom" in done.stdout
 
 
+def test_a_peak_that_the_chosen_order_absorbed_is_told_of(bumpscout, tmp_path):
+    edges = np.geomspace(2000, 6640, 51)
+    x = np.sqrt(edges[1:] * edges[:-1]) / 13000
+    mean = (1 - x) ** 10 * x**-5 * np.diff(edges)
+    mean *= 1e3 / mean.sum()
+    for size in (0.0, 30.0):
+        peak = np.exp(-0.5 * (np.arange(50) - 35) ** 2)
+        counts = np.random.default_rng(3).poisson(mean + size * peak / peak.sum())
+        rows = zip(edges[:-1], edges[1:], counts, strict=True)
+        lines = [",".join(f"{value:.10g}" for value in row) for row in rows]
+        path = tmp_path / "s.csv"
+        path.write_text("low_GeV,high_GeV,observed\n" + "\n".join(lines) + "\n")
+        done = bumpscout("bumphunt", "s.csv", "--toys", "200")
+        assert done.returncode == 0, done.stderr
+        assert ("may have absorbed a peak" in done.stdout) == (size > 0)
+
+
+def test_an_order_without_an_optimum_is_told_of(bumpscout, tmp_path):
+    rows = [f"{1000 + 50 * k},{1050 + 50 * k},{40 if k == 12 else 0}" for k in range(40)]
+    (tmp_path / "s.csv").write_text("low_GeV,high_GeV,observed\n" + "\n".join(rows) + "\n")
+    done = bumpscout("fit", "s.csv")
+    assert done.returncode == 0, done.stderr
+    assert "p3: deviance 0.00/37" in done.stdout
+    assert "no finite optimum" in done.stdout
+    assert "Not believable" in done.stdout
+
+
 def test_fit_of_a_range_and_a_form(bumpscout, tmp_path):
     write(tmp_path / "s.csv")
     done = bumpscout("fit", "s.csv", "--model", "ua2", "--min-gev", "2000", "--json")

@@ -117,6 +117,21 @@ def test_p_is_uniform_on_background_and_small_on_a_signal(
     assert found.stop > 22
 
 
+@pytest.mark.parametrize("at", [5, 20, 30, 45])
+def test_events_of_a_single_bin_are_no_background(edges: Array, at: int) -> None:
+    # Orders from 3 on put all of a function into one bin, without a finite optimum: toys of such a
+    # null would hold the peak, and half of them would reach the data.
+    counts = np.zeros(50)
+    counts[at] = 40.0
+    model = make_model("auto", Spectrum(edges, counts))
+    fitted = model.fit(counts[None])
+    assert fitted.order[0] == 2
+    np.testing.assert_array_equal(model.null(counts[None], fitted), fitted.expected)
+    found = hunt_spectrum(counts, model, bin_windows(50), n_toys=500)
+    assert found.local_z > 9
+    assert found.n_reached == 0
+
+
 def test_a_given_background_is_not_fitted(edges: Array, smooth: Callable[[float], Array]) -> None:
     mean = smooth(2e3)
     counts = np.random.default_rng(5).poisson(mean).astype(float)

@@ -27,6 +27,8 @@ from bumpscout_tools.inference import (
     toy_scan,
     upcrossings,
 )
+from bumpscout_tools.inference.tilted import weighted_p
+from bumpscout_tools.statistics.intervals import clopper_pearson
 
 Array = NDArray[Any]
 
@@ -130,6 +132,13 @@ def test_far_tail_from_weighted_toys(basis: DijetBasis, smooth: Array) -> None:
     assert bound.method == "gaussian field, tail bound"
     assert bound.value < 1e-6
     assert toys.value == pytest.approx(bound.value, rel=0.3)
+
+
+def test_weighted_toys_that_never_reach_the_data_give_no_p_of_zero() -> None:
+    assert weighted_p(np.zeros(999)) == (0.001, 0.0, clopper_pearson(0, 999)[1])
+    value, low, high = weighted_p(np.array([0.0, 0.0, 0.0, 4e-9]))
+    assert value == pytest.approx(1e-9)
+    assert (low, high) == (0.0, pytest.approx(2e-9))
 
 
 def test_counting_follows_k_plus_one(basis: DijetBasis, smooth: Array) -> None:

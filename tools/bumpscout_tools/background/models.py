@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import special
 
 from bumpscout_tools.background.basis import LogLinearBasis
 from bumpscout_tools.background.choice import ChoiceTest, choose_order_batch
@@ -132,6 +133,8 @@ class Model:
         The fit itself where nothing was chosen. Where the order was chosen, the fit of the next
         larger one: a term too small to be taken (its gain has a probability above `alpha`) is a
         misfit of the data that toys of the chosen order would lack, so that their p is too small.
+        An order without a finite optimum that gains more than such a term was not passed over for
+        being small: it follows single bins of the data, a peak among them, and is not used.
         """
         if self.basis is None or len(self.orders) < 2:
             return fitted.expected
@@ -141,8 +144,10 @@ class Model:
             rows = np.flatnonzero(fitted.order == order)
             if rows.size:
                 richer = fit_batch(n[rows], self.basis, above)
-                reached = FIT_STATUS.index("at limit")
-                useful = richer.status <= reached
+                gain = np.maximum(fitted.deviance[rows] - richer.deviance, 0.0)
+                small = special.chdtrc(above - order, gain) >= self.alpha
+                at_limit = richer.status == FIT_STATUS.index("at limit")
+                useful = richer.converged | (at_limit & small)
                 means[rows[useful]] = richer.expected[useful]
         return means
 

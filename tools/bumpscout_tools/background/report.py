@@ -32,6 +32,7 @@ from bumpscout_tools.background.models import FittedBatch, Model
 from bumpscout_tools.background.signal import minos_errors
 from bumpscout_tools.background.spectrum import Spectrum
 from bumpscout_tools.background.structure import structure_of
+from bumpscout_tools.statistics.bumphunt import EXPECTED_FLOOR
 from bumpscout_tools.statistics.intervals import toy_p_value
 
 __all__ = ["MIN_FIT_P", "MIN_RUNS_P", "MIN_STRUCTURE_P", "FitReport", "OrderRow", "fit_report"]
@@ -325,7 +326,7 @@ def _doubts(
             with np.errstate(divide="ignore", invalid="ignore"):
                 # Where the function has fallen to nothing there is nothing to be off by.
                 off = model.basis.integral_error(best) * np.sqrt(np.maximum(mu[used], 0.0))
-            off = np.where(mu[used] > 0, off, 0.0)
+            off = np.where(mu[used] > EXPECTED_FLOOR, off, 0.0)
             most = float(np.max(off))
             at = int(used[np.argmax(off)])
             if most > _INTEGRAL_SIGMA:

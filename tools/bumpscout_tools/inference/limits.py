@@ -11,7 +11,7 @@ efficiency, whose uncertainties are among the nuisances, it is one on the cross 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -141,6 +141,7 @@ def peak_limits(
     *,
     rng: np.random.Generator | None = None,
     n_toys: int = 1000,
+    progress: Callable[[int, int], None] | None = None,
 ) -> PeakLimits:
     """Set upper limits on every peak of a model.
 
@@ -150,6 +151,7 @@ def peak_limits(
         level: confidence level.
         rng: random numbers for the toys; None uses the asymptotic formulae everywhere.
         n_toys: toys of each of the two hypotheses.
+        progress: called with limits from toys that are done and all of them.
 
     Raises:
         InputDataError: counts that do not belong to the bins.
@@ -166,11 +168,14 @@ def peak_limits(
     under = background_under(model.templates(), model.background(counts).expected[0])
     method: list[LimitMethod] = ["asymptotic"] * model.peaks.size
     if rng is not None:
-        for h in np.flatnonzero(under < TOYS_BELOW_EVENTS):
+        few = np.flatnonzero(under < TOYS_BELOW_EVENTS)
+        for done, h in enumerate(few, start=1):
             observed[h], expected[h] = toy_limit(
                 rng, likelihood, int(h), alpha, observed[h], expected[h], n_toys
             )
             method[h] = "toys"
+            if progress is not None:
+                progress(done, few.size)
     return PeakLimits(
         peaks=model.peaks,
         level=level,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -150,8 +150,9 @@ def limits_of(
     *,
     rng: np.random.Generator | None = None,
     n_toys: int = 1000,
+    progress: Callable[[int, int], None] | None = None,
 ) -> PeakLimits:
-    """Set limits on every peak in its piece; arguments as `peak_limits`.
+    """Set limits on every peak in its piece; arguments as `peak_limits`, progress piece by piece.
 
     Raises:
         FitError: a piece without events, which fixes no background.
@@ -159,7 +160,9 @@ def limits_of(
     found: list[PeakLimits] = []
     for piece in pieces:
         model = PeakModel(piece.basis, piece.order, piece.peaks, _part(nuisances, piece))
-        found.append(peak_limits(piece.counts, model, level, rng=rng, n_toys=n_toys))
+        found.append(
+            peak_limits(piece.counts, model, level, rng=rng, n_toys=n_toys, progress=progress)
+        )
     toys = gather(pieces, [np.array([m == "toys" for m in one.method], float) for one in found])
     return PeakLimits(
         peaks=peaks_of(pieces),

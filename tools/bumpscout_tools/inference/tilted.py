@@ -21,6 +21,7 @@ from scipy import special
 
 from bumpscout_tools.errors import ConfigurationError
 from bumpscout_tools.inference.event_toys import TOYS_AT_ONCE, EventToys
+from bumpscout_tools.statistics import toy_p_value
 
 __all__ = ["JointStatistic", "importance_sampled_p", "tilts", "weighted_p"]
 
@@ -55,7 +56,13 @@ def tilts(vectors: FloatArray, expected: FloatArray, z: float) -> FloatArray:
 
 
 def weighted_p(weights: FloatArray) -> tuple[float, float, float]:
-    """Return the mean of weights (n,), 0 for toys below the data, and one error each way."""
+    """Return the mean of weights (n,), 0 for toys below the data, and one error each way.
+
+    Where no toy reached the data the directions did not lead there and the weights say nothing:
+    the value is then 1 / (n + 1), as of plain toys, and never 0.
+    """
+    if not np.any(weights > 0):
+        return toy_p_value(0, weights.size)
     value = float(weights.mean())
     error = float(weights.std(ddof=1)) / math.sqrt(weights.size)
     return value, max(value - error, 0.0), value + error

@@ -64,8 +64,8 @@ def toy_limit(
             table.append(_log_cls(rng, likelihood, peak, float(signal), background, n_toys))
         if np.all(table[-1] < math.log(alpha)):
             break
-    # CLs falls with S; counting does not always know it.
-    fall = np.minimum.accumulate(np.array(table), axis=0)
+    # Counting makes CLs fall unevenly: the limit is where it has crossed the level for good.
+    fall = np.maximum.accumulate(np.array(table)[::-1], axis=0)[::-1]
     found = np.array([_crossing(np.array(points), column, math.log(alpha)) for column in fall.T])
     return float(found[0]), found[1:]
 
