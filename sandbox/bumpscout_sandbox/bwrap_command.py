@@ -140,6 +140,9 @@ def folders(workspace_bytes: int) -> list[str]:
     Later mounts hide earlier ones: an interpreter below /tmp has to come after /tmp.
     """
     arguments = ["--proc", "/proc", "--dev", "/dev"]
+    # What is mapped from /dev/zero belongs to no process; terminals would outlive a job.
+    arguments += ["--ro-bind", "/dev/null", "/dev/zero"]
+    arguments += ["--perms", "0555", "--tmpfs", "/dev/pts", "--remount-ro", "/dev/pts"]
     for path in WORKSPACES:
         arguments += ["--perms", "1777", "--size", str(workspace_bytes), "--tmpfs", path]
     processors = "/sys/devices/system/cpu"

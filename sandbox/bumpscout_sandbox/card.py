@@ -38,8 +38,8 @@ class DatasetCard(BaseModel):
         n_duplicates: usable events that repeat another one.
         label_stripped: the reader never hands out a truth label, whether the file has one or not.
         mass_range_gev: smallest and largest invariant mass in the view.
-        blinding: what code may see; under ``staged`` features and masses describe the explored
-            fraction alone.
+        blinding: what code may see; under ``staged`` columns, features and masses describe the
+            explored fraction alone, the counts all events.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

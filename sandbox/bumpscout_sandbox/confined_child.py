@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import json
 import os
 import resource
 import sys
 import sysconfig
+from collections.abc import Sequence
+from pathlib import Path
 
 from bumpscout_sandbox.landlock import restrict_files
+from bumpscout_sandbox.seccomp import filter_program
+from bumpscout_sandbox.supervisor import load_filter
 from bumpscout_tools.errors import BumpscoutError
 
-__all__ = ["main"]
+__all__ = ["confine", "main"]
 
 ALLOWED = "bumpscout_sandbox.parsers"
 SYSTEM = (
@@ -26,23 +31,16 @@ EXPECTED = (
 """What parsers raise on a bad file; anything else ends the child with a traceback."""
 
 
+CAPABILITY_VERSION_3 = 0x20080522
+DAC_READ_SEARCH = 1 << 2
+
+
 def main() -> None:
     """Read a request from stdin, carry it out under limits, write the answer to stdout."""
     request = json.loads(sys.stdin.buffer.read())
     answer = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    memory, seconds = int(request["memory_bytes"]), int(request["cpu_s"])
-    for limit, value in (
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_FSIZE, 0),
-        (resource.RLIMIT_NPROC, 0),
-        (resource.RLIMIT_NOFILE, 64),
-        (resource.RLIMIT_CPU, seconds),
-        (resource.RLIMIT_AS, memory),
-    ):
-        resource.setrlimit(limit, (value, value))
-    prefixes = {sys.prefix, sys.base_prefix, sysconfig.get_path("purelib"), *sys.path}
-    restrict_files([*SYSTEM, *sorted(prefixes), *request["readable"]])
+    confine(int(request["memory_bytes"]), int(request["cpu_s"]), request["readable"])
     module, _, name = str(request["function"]).partition(":")
     try:
         if module != ALLOWED or name.startswith("_"):
@@ -67,3 +65,39 @@ def main() -> None:
     answer.flush()
     # No interpreter shutdown: a parser that was turned gets no second chance to run code.
     os._exit(0)
+
+
+def confine(memory_bytes: int, cpu_s: int, readable: Sequence[str]) -> None:
+    """Take from this process all that a parser does not need, for good.
+
+    Args:
+        memory_bytes: address space.
+        cpu_s: seconds of processor time.
+        readable: files that stay readable, beside system, interpreter and packages.
+    """
+    for limit, value in (
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_NPROC, 0),
+        (resource.RLIMIT_NOFILE, 64),
+        (resource.RLIMIT_CPU, cpu_s),
+        (resource.RLIMIT_AS, memory_bytes),
+    ):
+        resource.setrlimit(limit, (value, value))
+    prefixes = {sys.prefix, sys.base_prefix, sysconfig.get_path("purelib"), *sys.path}
+    restrict_files([*SYSTEM, *sorted(prefixes), *readable])
+    if os.geteuid() == 0:
+        _keep_reading_alone()
+    load_filter(filter_program(alone=True) or b"")
+
+
+def _keep_reading_alone() -> None:
+    # Root keeps what it needs to read the file of somebody else, and no other capability.
+    header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
+    kept = (ctypes.c_uint32 * 6)(DAC_READ_SEARCH, DAC_READ_SEARCH, 0, 0, 0, 0)
+    held = Path("/proc/self/status").read_text(encoding="ascii")
+    if not int(held.partition("CapPrm:")[2].split()[0], 16) & DAC_READ_SEARCH:
+        kept = (ctypes.c_uint32 * 6)()
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.capset(header, kept) != 0:
+        raise OSError(ctypes.get_errno(), "capset")

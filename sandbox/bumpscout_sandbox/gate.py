@@ -6,6 +6,7 @@ vetted scan. Every test is in the ledger before its result is known.
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import threading
@@ -25,13 +26,14 @@ from bumpscout_sandbox.ledger import TORN, Ledger, Mark
 from bumpscout_sandbox.limits import Limits
 from bumpscout_sandbox.marks import CHECKPOINT_FILE, read_mark, write_mark
 from bumpscout_sandbox.provider import NAME_PATTERN, Provider
-from bumpscout_sandbox.records import FinalScan, FrozenPlan, TaskRun
+from bumpscout_sandbox.records import FinalScan, FrozenPlan, TaskRun, frozen_line
 from bumpscout_sandbox.scoring import ReplayScripts, ScoreRun, run_scores
 from bumpscout_sandbox.store import ScoreStore, content_key, text_sha256
 from bumpscout_sandbox.text import printable
 from bumpscout_sandbox.vault import Vault
 from bumpscout_tools.errors import ConfigurationError, DetectorError
 from bumpscout_tools.events.view import View
+from bumpscout_tools.files import write_atomic
 from bumpscout_tools.scan.cross_sections import Resolved
 from bumpscout_tools.scan.plan import DetectorPlan, SearchPlan
 from bumpscout_tools.scan.serial import SerialExecutor
@@ -205,12 +207,7 @@ class Gate:
             ConfigurationError: if a detector of the plan has no accepted script.
         """
         scripts = tuple(text_sha256(script) for script in self._accepted(plan))
-        line: dict[str, JsonValue] = {
-            "kind": "frozen",
-            "plan_sha256": plan.sha256(),
-            "scripts_sha256": list(scripts),
-        }
-        head = self._ledger.append(line)
+        head = self._ledger.append(frozen_line(plan.sha256(), scripts))
         self._mark()
         return FrozenPlan(
             plan=plan,
@@ -240,7 +237,7 @@ class Gate:
             out_of_time: asked after each replay; True ends the replays.
 
         Raises:
-            ConfigurationError: if the plan is not the frozen one, or a script is missing.
+            ConfigurationError: if plan or scripts are not the frozen ones, or one is missing.
             LedgerBroken: if the ledger is not the one that the plan was frozen in.
             BlindingRefused: under staged blinding without an approval, or for a second plan.
             DetectorError: if a script fails.
@@ -251,11 +248,9 @@ class Gate:
                 f"The plan has the hash {plan.sha256()}, but {frozen.sha256} was frozen and "
                 "approved."
             )
-        self._ledger.check_contains(
-            Mark("the frozen plan", frozen.ledger_head, frozen.ledger_count)
-        )
+        self._check_frozen(frozen)
         scripts = tuple(self._store.script(sha256) for sha256 in frozen.scripts_sha256)
-        view = self._vault.claimed(frozen.sha256, approved_by, self._ledger)
+        view = self._vault.claimed(frozen.sha256, frozen.scripts_sha256, approved_by, self._ledger)
         progress("scan", "final scan", None, None)
         outcome = self._engine.execute(
             plan,
@@ -300,6 +295,16 @@ class Gate:
             ledger_count=self._ledger.count,
             n_tests=len(self._ledger.test_ids()),
         )
+
+    def _check_frozen(self, frozen: FrozenPlan) -> None:
+        mark = Mark("the frozen plan", frozen.ledger_head, frozen.ledger_count)
+        self._ledger.check_contains(mark)
+        lines = itertools.islice(self._ledger.bodies(), max(0, mark.count - 1), mark.count)
+        if next(lines, None) != frozen_line(frozen.sha256, frozen.scripts_sha256):
+            raise ConfigurationError(
+                f"Line {mark.count} of the ledger {self._ledger.path} does not freeze this plan "
+                "with these scripts: the frozen plan was changed. Restore it or start a new search."
+            )
 
     def _recorder(self, scan: str) -> Callable[[dict[str, JsonValue]], None]:
         def record(test: dict[str, JsonValue]) -> None:
@@ -377,8 +382,11 @@ class Gate:
         kept: list[str] = []
         for name, png in figures.items():
             path = Path("tasks") / task_id / name
-            (self._run_dir / path).parent.mkdir(parents=True, exist_ok=True)
-            (self._run_dir / path).write_bytes(png)
+            folder = self._run_dir / path.parent
+            if folder.is_symlink() or folder.parent.is_symlink():
+                raise ConfigurationError(f"{folder} is a link; a run keeps its figures itself.")
+            # A link in the place of the figure is replaced, not followed.
+            write_atomic(self._run_dir / path, png)
             kept.append(str(path))
         return tuple(kept)
 

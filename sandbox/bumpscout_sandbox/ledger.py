@@ -13,6 +13,7 @@ import fcntl
 import hashlib
 import json
 import os
+import stat
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -79,6 +80,8 @@ class Ledger:
                 f"The ledger {path} cannot be opened: {error.strerror}."
             ) from error
         try:
+            if not stat.S_ISREG(os.fstat(self._file).st_mode):
+                raise ConfigurationError(f"The ledger {path} is no regular file.")
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._mend()
             self._state = self.verify(path)
@@ -274,7 +277,7 @@ def _next(path: Path, state: LedgerState, line: bytes) -> LedgerState:
         raise LedgerBroken(f"{where}: it says it is line {number}. {advice}")
     if previous != state.head:
         raise LedgerBroken(f"{where}: it does not continue the line before. {advice}")
-    if digest != _digest(state.head, text):
+    if digest != _digest(state.head, text) or line != _line(state, entry["body"])[0]:
         raise LedgerBroken(f"{where}: its content was changed. {advice}")
     return LedgerState(digest, number)
 

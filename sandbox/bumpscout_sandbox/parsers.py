@@ -37,13 +37,17 @@ MAX_DIGITS = 40
 MAX_PIXELS = 40_000_000
 
 
-def parse_events(path: str, name: str, seed: int) -> tuple[dict[str, JsonValue], Arrays]:
+def parse_events(
+    path: str, name: str, seed: int, *, explored_only: bool = False
+) -> tuple[dict[str, JsonValue], Arrays]:
     """Read a file of events and return the view without anything that could betray the truth.
 
     The label is not read. All columns are brought to single precision first, so that precision
     tells nothing; rows are permuted; identifiers are keyed hashes of the content of an event, so
-    copies of one event share theirs.
+    copies of one event share theirs. `explored_only` keeps the summaries of the columns to the
+    events that staged blinding lets exploration see.
     """
+    from bumpscout_sandbox.blinding import explored_events
     from bumpscout_tools.events.lhco import read_features
     from bumpscout_tools.features.dijet import dijet_view
 
@@ -58,14 +62,16 @@ def parse_events(path: str, name: str, seed: int) -> tuple[dict[str, JsonValue],
         view, report = dijet_view(table)
     except InputDataError as error:
         raise InputDataError(str(error).replace(path, name)) from error
-    identifiers = _identify(table, view.event_id.astype(np.int64), seed)
+    rows = view.event_id.astype(np.int64)
+    identifiers = _identify(table, rows, seed)
+    shown = rows[explored_events(identifiers)] if explored_only else slice(None)
     order = np.random.default_rng(seed).permutation(len(view))
     data: dict[str, JsonValue] = {
         "format": table.format,
         "n_events": table.n_events,
         "feature_names": list(view.feature_names),
         "drops": report.model_dump(mode="json"),
-        "columns": [_summary(key, value) for key, value in columns.items()],
+        "columns": [_summary(key, value[shown]) for key, value in columns.items()],
     }
     arrays: Arrays = {
         "event_id": identifiers[order],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from bumpscout_sandbox.provider import Outcome
@@ -9,7 +11,7 @@ from bumpscout_tools.scan.outcome import ScanOutcome, Verdict
 from bumpscout_tools.scan.plan import SearchPlan
 from bumpscout_tools.scan.significance import FinalSignificance
 
-__all__ = ["FinalScan", "FrozenPlan", "TaskRun"]
+__all__ = ["FinalScan", "FrozenPlan", "TaskRun", "frozen_line"]
 
 
 class _Record(BaseModel):
@@ -58,6 +60,15 @@ class FrozenPlan(_Record):
     scripts_sha256: tuple[str, ...]
     ledger_head: str
     ledger_count: int
+
+
+def frozen_line(plan_sha256: str, scripts_sha256: Sequence[str]) -> dict[str, JsonValue]:
+    """Return the line of the ledger that fixes a plan and its scripts."""
+    return {
+        "kind": "frozen",
+        "plan_sha256": plan_sha256,
+        "scripts_sha256": list(scripts_sha256),
+    }
 
 
 class FinalScan(_Record):

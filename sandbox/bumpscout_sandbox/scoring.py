@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +14,7 @@ from bumpscout_sandbox.artifacts import check_artifacts
 from bumpscout_sandbox.engine import ScanEngine
 from bumpscout_sandbox.limits import Limits
 from bumpscout_sandbox.provider import Job, JobResult, OutputSpec, Provider
+from bumpscout_sandbox.scratch import scratch_folder
 from bumpscout_tools.errors import DetectorError
 from bumpscout_tools.events.view import View
 from bumpscout_tools.script import ScriptTask
@@ -78,8 +77,7 @@ def run_scores(
         *(OutputSpec(name=n, kind="png", max_bytes=4 * MIB, required=False) for n in FIGURES),
     )
     workspace = max(limits.workspace_bytes, 2 * score_bytes + 32 * MIB)
-    with tempfile.TemporaryDirectory(prefix="bumpscout-") as name:
-        folder = Path(name)
+    with scratch_folder() as folder:
         (folder / "in").mkdir()
         (folder / "out").mkdir()
         shown = view if vetted else view.rekeyed(script)

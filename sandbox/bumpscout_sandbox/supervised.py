@@ -114,7 +114,7 @@ def set_stage(
         "workspaces": list(WORKSPACES),
         "limits": job.limits.model_dump(),
         "outputs": [{"name": spec.name, "max_bytes": spec.max_bytes} for spec in job.outputs],
-        "filter": (filter_program() or b"").hex(),
+        "filter": (filter_program(shared_memory=job.limits.gpus > 0) or b"").hex(),
         "walk": walk,
     }
     (folder / Path(PLAN_AT).name).write_text(json.dumps(plan), encoding="utf-8")

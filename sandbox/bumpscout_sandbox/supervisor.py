@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from bumpscout_sandbox.limits import Limits
     from bumpscout_sandbox.provider import Outcome
 
-__all__ = ["HELLO", "PLAN_AT", "describe", "explain", "grown", "main", "open_output"]
+__all__ = ["HELLO", "PLAN_AT", "describe", "explain", "grown", "load_filter", "main", "open_output"]
 
 HELLO = b"bumpscout-supervisor 1\n"
 PLAN_AT = "/job/plan.json"
@@ -138,9 +138,7 @@ class _Supervisor:
         with contextlib.suppress(OSError):
             # Where memory runs out, the script goes first.
             Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
-        _prctl(PR_SET_NO_NEW_PRIVS, 1)
-        if self.plan["filter"]:
-            _filter(bytes.fromhex(self.plan["filter"]))
+        load_filter(bytes.fromhex(self.plan["filter"]))
         for number in (signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)
         os.chdir("/out")
@@ -356,7 +354,19 @@ def _prctl(option: int, value: int) -> None:
         raise OSError(ctypes.get_errno(), "prctl")
 
 
-def _filter(program: bytes) -> None:
+def load_filter(program: bytes) -> None:
+    """Bind this process, and all it may start, to a filter of system calls, for good.
+
+    Args:
+        program: see `bumpscout_sandbox.seccomp`; nothing is filtered where it is empty.
+
+    Raises:
+        OSError: if the kernel refuses.
+    """
+    _prctl(PR_SET_NO_NEW_PRIVS, 1)
+    if not program:
+        return
+
     class Program(ctypes.Structure):
         _fields_ = (("length", ctypes.c_ushort), ("code", ctypes.c_char_p))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -51,7 +52,12 @@ class Vault:
         digest = _sha256(path, name)
         reply = call_confined(
             "bumpscout_sandbox.parsers:parse_events",
-            {"path": str(path.resolve()), "name": name, "seed": seed},
+            {
+                "path": str(path.resolve()),
+                "name": name,
+                "seed": seed,
+                "explored_only": blinding == "staged",
+            },
             subject=name,
             readable=[path],
             limits=ConfinedLimits.for_file(path),
@@ -84,8 +90,14 @@ class Vault:
         """Return the events that may be seen without an approval, in permuted order."""
         return self._view
 
-    def claimed(self, plan_sha256: str, approved_by: Approver | None, ledger: Ledger) -> View:
-        """Return the events that the final scan of a frozen plan claims on.
+    def claimed(
+        self,
+        plan_sha256: str,
+        scripts_sha256: Sequence[str],
+        approved_by: Approver | None,
+        ledger: Ledger,
+    ) -> View:
+        """Return the events that the final scan of a frozen plan and its scripts claims on.
 
         Under staged blinding these are the events that `view` never showed.
 
@@ -93,7 +105,7 @@ class Vault:
             BlindingRefused: as `Stages.sealed`.
         """
         if self._stages is not None:
-            self._claimed = self._stages.sealed(plan_sha256, approved_by, ledger)
+            self._claimed = self._stages.sealed(plan_sha256, scripts_sha256, approved_by, ledger)
         return self._claimed
 
     def searched(self) -> View:

@@ -34,7 +34,7 @@ from bumpscout_sandbox.bwrap_command import (
     sealed,
 )
 from bumpscout_sandbox.limits import Limits
-from bumpscout_sandbox.mounts import WORKSPACES
+from bumpscout_sandbox.mounts import WORKSPACES, interpreter_prefixes
 from bumpscout_sandbox.process import OutputPipes, await_end
 from bumpscout_sandbox.provider import Job, JobResult
 from bumpscout_sandbox.runtime import job_environment, job_uid
@@ -124,6 +124,7 @@ class WarmServer:
             "root": is_root(),
             "job_id": JOB_ID,
             "workspaces": WORKSPACES,
+            "covered": _covered(),
             "folders": FOLDERS,
             "preload": PRELOAD,
             "filter": base64.b64encode(filter_program() or b"").decode("ascii"),
@@ -358,6 +359,16 @@ class _Owner(threading.Thread):
         if self.is_alive() and self._popen is not None:
             self._popen.kill()
             self.join()
+
+
+def _covered() -> list[str]:
+    """Return the folders of the interpreter that the workspaces of a cage cover."""
+    found: list[Path] = []
+    for prefix in interpreter_prefixes():
+        below = any(prefix.is_relative_to(folder) for folder in WORKSPACES)
+        if below and not any(prefix.is_relative_to(outer) for outer in found):
+            found.append(prefix)
+    return [str(prefix) for prefix in found]
 
 
 def _map_users(pid: int) -> None:

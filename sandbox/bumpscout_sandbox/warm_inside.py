@@ -4,7 +4,7 @@ The host shows this file inside as text; it imports nothing of ours. Three proce
 root of one user namespace and of nothing else:
 
 - the *keeper* prepares a cage for each job: PID, mount and IPC namespaces of its own with fresh
-  workspaces, made by a child that stays as their first process and then only sleeps;
+  workspaces, made by a child that stays as their first process and then only reaps;
 - the *zygote* has the libraries loaded; for each job it forks a child into the cage, waits for it
   and reports the status that the kernel gives;
 - the *job* enters the cage, gives up every right and descriptor, and becomes the script.
@@ -41,7 +41,7 @@ READ_ONLY, NO_SUID, NO_DEVICES, NO_EXEC, REMOUNT, BIND, RECURSIVE, PRIVATE = (
 PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT = (
     4, 22, 24, 38, 47,
 )  # fmt: skip
-CLEAR_ALL, FILTER_MODE = 4, 2
+CLEAR_ALL, FILTER_MODE, DETACH = 4, 2, 2
 CAPABILITY_VERSION_3 = 0x20080522
 MAX_MESSAGE, MAX_FILES = 1 << 16, 250
 COVERED = ("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus")
@@ -143,19 +143,36 @@ def _guard_cage(
         os.closerange(0, 4 * MAX_FILES)
         # The first process of a PID namespace ignores what it has no handler for.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        while True:
-            signal.pause()
+        _reap_for_ever()
     except OSError as error:
         _send(keeper, {"nonce": request["nonce"], "failed": f"cage: {error}"})
     finally:
         os._exit(1)
 
 
+def _reap_for_ever() -> NoReturn:
+    # Only then is the processor time of an orphan counted, with that of this process.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+    while True:
+        signal.sigwait({signal.SIGCHLD})
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+
+
 def _furnish(config: dict[str, Any], request: dict[str, Any], files: list[int]) -> list[int]:
     _demand(libc.unshare(NEW_MOUNTS | NEW_IPC), "unshare")
     options = f"size={int(request['bytes'])},nr_inodes={int(request['inodes'])},mode=1777"
+    # A Python below a workspace would be covered: it waits at /in until the workspace is there.
+    for path in config["covered"]:
+        _mount(path, "/in", None, BIND | RECURSIVE)
     for path in config["workspaces"]:
         _mount("tmpfs", path, "tmpfs", NO_SUID | NO_DEVICES, options)
+    for path in reversed(config["covered"]):
+        Path(path).mkdir(mode=0o755, parents=True)
+        _mount("/in", path, None, BIND | RECURSIVE)
+        _demand(libc.umount2(b"/in", DETACH), "umount /in")
     _mount("proc", "/proc", "proc", NO_SUID | NO_DEVICES | NO_EXEC)
     for path in COVERED:
         with contextlib.suppress(FileNotFoundError):

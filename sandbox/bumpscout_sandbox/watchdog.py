@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,11 +24,21 @@ PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 @dataclass(frozen=True)
 class Usage:
-    """One reading of a job: threads without the namespace's own init, seconds, bytes."""
+    """One reading of a job.
+
+    Attributes:
+        threads: without the namespace's own init.
+        cpu_s: seconds.
+        rss_bytes: resident memory.
+        hidden_bytes: what is not resident and still taken: page tables, swapped memory, and the
+            most that the buffers of all sockets can hold.
+        pids: without the namespace's own init.
+    """
 
     threads: int
     cpu_s: float
     rss_bytes: int
+    hidden_bytes: int
     pids: tuple[str, ...]
 
 
@@ -40,7 +51,7 @@ def read_usage(proc: int) -> Usage:
     Returns:
         The sums; processes that end meanwhile are left out.
     """
-    threads, ticks, pages = 0, 0, 0
+    threads, ticks, pages, hidden = 0, 0, 0, 0
     pids: list[str] = []
     for name in _entries(proc):
         if not name.isdigit():
@@ -53,7 +64,9 @@ def read_usage(proc: int) -> Usage:
         if name != "1":
             threads += int(fields[17])
             pids.append(name)
-    return Usage(threads, ticks / TICKS_PER_S, pages * PAGE_BYTES, tuple(pids))
+            hidden += _kib(_read(proc, f"{name}/status"), b"VmPTE:", b"VmSwap:")
+    hidden += _sockets(proc) * SOCKET_BYTES
+    return Usage(threads, ticks / TICKS_PER_S, pages * PAGE_BYTES, hidden, tuple(pids))
 
 
 @dataclass
@@ -67,7 +80,7 @@ class Watchdog:
         baseline_bytes: memory that the job shares with the server that it was forked from; its
             limit comes on top.
         cpu_s: processor time at the last poll.
-        max_rss_bytes: largest sum of resident memory seen.
+        max_rss_bytes: largest sum of memory seen, what `Usage.hidden_bytes` says among it.
         full: the workspaces that were seen full.
     """
 
@@ -89,9 +102,9 @@ class Watchdog:
         self.cpu_s = max(self.cpu_s, usage.cpu_s)
         if self.cpu_s > limits.cpu_s:
             return "timeout", f"stopped after {limits.cpu_s:g} s of processor time"
-        memory = usage.rss_bytes
+        memory = usage.rss_bytes + usage.hidden_bytes
         if memory > limits.memory_bytes + self.baseline_bytes:
-            memory = self._proportional(usage)
+            memory = self._proportional(usage) + usage.hidden_bytes
         self.max_rss_bytes = max(self.max_rss_bytes, memory)
         if memory > limits.memory_bytes + self.baseline_bytes:
             return "memory", f"stopped above {limits.memory_bytes} bytes of memory"
@@ -119,10 +132,31 @@ class Watchdog:
         # Pages that a fork shares count once here; the plain sum counts them once a process.
         total = 0
         for name in usage.pids:
-            for line in _read(self.proc, f"{name}/smaps_rollup").splitlines():
-                if line.startswith(b"Pss:"):
-                    total += int(line.split()[1]) * 1024
+            total += _kib(_read(self.proc, f"{name}/smaps_rollup"), b"Pss:")
         return total or usage.rss_bytes
+
+
+def _kib(text: bytes, *names: bytes) -> int:
+    """Return the sum of the named lines of a file of the kernel, in bytes."""
+    return sum(int(line.split()[1]) << 10 for line in text.splitlines() if line.startswith(names))
+
+
+def _sockets(proc: int) -> int:
+    """Return the number of sockets in the network namespace of the first process."""
+    words = _read(proc, "1/net/sockstat").partition(b"\n")[0].split()
+    return int(words[2]) if words[:2] == [b"sockets:", b"used"] else 0
+
+
+def _socket_bytes() -> int:
+    # A send buffer takes a message as long as it is not full, so it holds two at most; the filter
+    # of system calls lets nobody enlarge it.
+    try:
+        return 2 * int(Path("/proc/sys/net/core/wmem_default").read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return 2 * 212_992
+
+
+SOCKET_BYTES = _socket_bytes()
 
 
 def _entries(proc: int) -> list[str]:

@@ -7,11 +7,12 @@ import importlib
 import logging
 import os
 import signal
-import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from typing import Any, cast
+
+from bumpscout_sandbox.scratch import scratch_folder
 
 __all__ = ["local_executor", "uninterrupted", "usable_cpus"]
 
@@ -41,7 +42,7 @@ def local_executor(workers: int) -> Iterator[Executor]:
     for name in ("distributed", "asyncio", "tornado"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     with contextlib.ExitStack() as stack:
-        scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="bumpscout-"))
+        scratch = str(stack.enter_context(scratch_folder()))
         stack.enter_context(dask.config.set(quiet))
         with _interrupt_held():
             cluster = distributed.LocalCluster(

@@ -125,14 +125,26 @@ class Host:
         six = socket.create_server(("::1", 0), family=socket.AF_INET6) if _has_ipv6() else None
         for server in (tcp, abstract, unix, *([six] if six else [])):
             server.listen()
-            self.stack.callback(server.close)
-            threading.Thread(target=self._serve, args=(server,), daemon=True).start()
-        self.stack.callback(udp.close)
-        threading.Thread(target=self._serve_udp, args=(udp,), daemon=True).start()
+            self._answer(self._serve, server)
+        self._answer(self._serve_udp, udp)
         self.targets |= {
             "tcp_port": tcp.getsockname()[1], "udp_port": udp.getsockname()[1], "abstract": name,
             "tcp6_port": six.getsockname()[1] if six else 1, "unix_socket": str(place),
         }  # fmt: skip
+
+    def _answer(self, serve: Callable[[socket.socket], None], server: socket.socket) -> None:
+        thread = threading.Thread(target=serve, args=(server,), daemon=True)
+        thread.start()
+
+        def end() -> None:
+            # Closed under its thread, another socket would get the same number, and its messages
+            # be lost to this thread.
+            with contextlib.suppress(OSError):
+                server.shutdown(socket.SHUT_RDWR)
+            thread.join(10)
+            server.close()
+
+        self.stack.callback(end)
 
     def _serve(self, server: socket.socket) -> None:
         with contextlib.suppress(OSError):
@@ -144,7 +156,9 @@ class Host:
     def _serve_udp(self, server: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while True:
-                _, peer = server.recvfrom(100)
+                content, peer = server.recvfrom(100)
+                if not content:
+                    return
                 server.sendto(self.token.encode(), peer)
 
     def _start_victim(self) -> None:
@@ -317,6 +331,12 @@ def writable_mounts(arguments: list[str]) -> list[str]:
     """Make every mount of the host writable, and the root folder."""
     changed = ["--bind" if argument == "--ro-bind" else argument for argument in arguments]
     return without("--remount-ro", values=1)(changed)
+
+
+def with_zeros(arguments: list[str]) -> list[str]:
+    """Leave /dev/zero as the kernel made it."""
+    at = arguments.index("/dev/zero") - 2
+    return [*arguments[:at], *arguments[at + 3 :]]
 
 
 def as_root(arguments: list[str]) -> list[str]:

@@ -1,5 +1,6 @@
 """Attacks on privileges and processes, tried inside a job; see attack_tools."""
 
+import contextlib
 import ctypes
 import fcntl
 import mmap
@@ -106,6 +107,17 @@ def io_uring():
 
 
 @attack
+def sockets_into_the_kernel():
+    made = []
+    for family in set(range(46)) - {socket.AF_UNIX}:
+        for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_RAW, socket.SOCK_SEQPACKET):
+            with contextlib.suppress(OSError):
+                socket.socket(family, kind).close()
+                made.append(family)
+    return made
+
+
+@attack
 def kernel_keys():
     return syscall(250, 219, 0, -3, 1)
 
@@ -199,7 +211,7 @@ def clock():
 
 @attack
 def lock_memory():
-    area = mmap.mmap(-1, 1 << 20)
+    area = mmap.mmap(-1, 1 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     return demand(
         libc.mlock(
             ctypes.c_void_p(ctypes.addressof(ctypes.c_char.from_buffer(area))),

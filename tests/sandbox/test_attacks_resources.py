@@ -39,6 +39,7 @@ MIB = 1 << 20
 WALLS = ("bubblewrap warm", "bubblewrap cold", "docker", "apptainer")
 UNWATCHED = side.Hole(watched=False)
 UNLIMITED = side.Hole(inside=side.without_limits, watched=False)
+UNFILTERED = side.Hole(side.without("--seccomp", values=1), watched=False)
 ENDLESS = side.Hole(side.without("--size", values=1), side.without_limits, watched=False)
 
 
@@ -75,7 +76,42 @@ ATTACKS = {
     "memory that is shared": Attack(
         "import mmap\nm = mmap.mmap(-1, 1200 << 20)\nfor i in range(0, 1200 << 20, 4096):\n"
         "    m[i] = 1",
+        ("error",), {"memory_bytes": 200 * MIB}, UNFILTERED,
+    ),
+    "shared memory that is let go and stays": Attack(
+        "import mmap\nkept = []\nfor _ in range(8):\n    m = mmap.mmap(-1, 64 << 20)\n"
+        "    for i in range(0, 64 << 20, 4096):\n        m[i] = 1\n"
+        "    m.madvise(mmap.MADV_DONTNEED)\n    kept.append(m)",
+        ("error",), {"memory_bytes": 200 * MIB}, UNFILTERED,
+    ),
+    "shared memory from a device": Attack(
+        "import mmap, os\nkept = []\nfor _ in range(8):\n"
+        "    m = mmap.mmap(os.open('/dev/zero', os.O_RDWR), 64 << 20)\n"
+        "    for i in range(0, 64 << 20, 4096):\n        m[i] = 1\n"
+        "    m.madvise(mmap.MADV_DONTNEED)\n    kept.append(m)",
+        ("error", "memory", "killed"), {"memory_bytes": 200 * MIB},
+        side.Hole(side.with_zeros, watched=False),
+    ),
+    "page tables": Attack(
+        "import ctypes, time\nlibc = ctypes.CDLL(None)\nlibc.mmap.restype = ctypes.c_void_p\n"
+        "size, here = 1 << 38, ctypes.c_size_t\n"
+        "at = libc.mmap(None, here(size), 1, 0x4022, -1, here(0))\n"
+        "libc.madvise(ctypes.c_void_p(at), here(size), 15)\n"
+        "for offset in range(0, size, 1 << 21):\n"
+        "    ctypes.c_char.from_address(at + offset).value\n"
+        "time.sleep(1)",
         ("memory",), {"memory_bytes": 200 * MIB}, UNWATCHED,
+    ),
+    "buffers of sockets": Attack(
+        "import os, socket, time\nos.fork(); os.fork()\nkept = []\nfor _ in range(400):\n"
+        "    pair = socket.socketpair()\n    kept.append(pair)\n    for end in pair:\n"
+        "        end.setblocking(False)\n        try:\n            while end.send(b'x' * 32768):\n"
+        "                pass\n        except BlockingIOError:\n            pass\ntime.sleep(1)",
+        ("memory",), {"memory_bytes": 200 * MIB}, UNWATCHED,
+    ),
+    "larger buffers of sockets": Attack(
+        "import socket\nsocket.socketpair()[0].setsockopt(1, socket.SO_SNDBUF, 1 << 20)",
+        ("error",), {}, UNFILTERED,
     ),
     "processor spin": Attack(
         "import time\nwhile time.process_time() < 2.5:\n    pass", ("timeout",), {"cpu_s": 1},
@@ -85,6 +121,13 @@ ATTACKS = {
         "import os, time\nos.fork(); os.fork()\nwhile time.process_time() < 1.5:\n    pass\n"
         "time.sleep(0.5)",
         ("timeout",), {"cpu_s": 2}, UNWATCHED,
+    ),
+    "processor spin of orphans": Attack(
+        "import os, time\nend = time.time() + 2.5\nif os.fork() == 0:\n"
+        "    while time.time() < end:\n        start = time.process_time()\n"
+        "        while time.process_time() < start + 0.03:\n            pass\n"
+        "        if os.fork():\n            os._exit(0)\n    os._exit(0)\ntime.sleep(3)",
+        ("timeout",), {"cpu_s": 1}, UNWATCHED,
     ),
     "sleep": Attack("import time; time.sleep(2)", ("timeout",), {"wall_s": 0.7}, UNWATCHED),
     "silent sleep": Attack(

@@ -14,7 +14,7 @@ from bumpscout_sandbox.gate import Gate
 from bumpscout_sandbox.ledger import Ledger
 from bumpscout_sandbox.vault import Vault
 from bumpscout_tools.detectors.settings import CwolaSettings
-from bumpscout_tools.errors import InputDataError
+from bumpscout_tools.errors import ConfigurationError, InputDataError
 from bumpscout_tools.scan.plan import (
     DetectorPlan,
     ReplayPlan,
@@ -23,7 +23,7 @@ from bumpscout_tools.scan.plan import (
     WorkingPointPlan,
 )
 
-PLAN = "a" * 64
+PLAN, SCRIPTS = "a" * 64, ("c" * 64,)
 PRINTS = """
 import numpy as np
 from bumpscout_tools.script import read_task, read_view, write_scores, write_summary
@@ -53,7 +53,7 @@ def test_the_two_parts_are_all_events_and_share_none(events, ledger):
     everything = Vault.open(events, seed=3).view()
     vault = Vault.open(events, seed=3, blinding="staged")
     assert vault.card().blinding == "staged"
-    explored, sealed = vault.view(), vault.claimed(PLAN, "person", ledger)
+    explored, sealed = vault.view(), vault.claimed(PLAN, SCRIPTS, "person", ledger)
     assert len(explored) / len(everything) == pytest.approx(EXPLORED_SHARE, abs=0.02)
     assert not np.isin(explored.event_id, sealed.event_id).any()
     both = np.sort(np.concatenate([explored.event_id, sealed.event_id]))
@@ -68,20 +68,45 @@ def test_the_card_describes_the_explored_events_alone(staged):
     assert card.mass_range_gev == (mass.min(), mass.max())
 
 
+def test_the_card_says_nothing_of_the_columns_of_sealed_events(events, tmp_path):
+    # An event that is sealed with this seed becomes the most extreme of the file.
+    explored = Vault.open(events, seed=3, blinding="staged").card()
+    path = tmp_path / "events.h5"
+    with h5py.File(events) as source:
+        items, values = source["df/block0_items"][:], source["df/block0_values"][:]
+    column = list(items).index(b"mj1")
+    for row in range(40):
+        changed = values.copy()
+        changed[row, column] *= 1000.0
+        with h5py.File(path, "w") as target:
+            group = target.create_group("df")
+            group["block0_values"], group["block0_items"] = changed, items
+        openly = Vault.open(path, seed=3).card().columns[column]
+        assert openly.max > 100 * explored.columns[column].max
+        staged = Vault.open(path, seed=3, blinding="staged").card().columns[column]
+        if staged.max < openly.max:
+            break
+    else:
+        pytest.fail("none of 40 events is sealed, although four of five are")
+    assert staged.max <= explored.columns[column].max
+
+
 def test_without_an_approval_nothing_more_is_seen_and_the_attempt_is_logged(staged, ledger):
     with pytest.raises(BlindingRefused, match="not approved"):
-        staged.claimed(PLAN, None, ledger)
+        staged.claimed(PLAN, SCRIPTS, None, ledger)
     assert kinds(ledger) == ["refused"]
 
 
 def test_an_approval_opens_one_plan_once(staged, ledger):
-    first = staged.claimed(PLAN, "person", ledger)
-    again = staged.claimed(PLAN, "person", ledger)
+    first = staged.claimed(PLAN, SCRIPTS, "person", ledger)
+    again = staged.claimed(PLAN, SCRIPTS, "person", ledger)
     assert first.sha256() == again.sha256()
     assert kinds(ledger) == ["unblinded"]
     with pytest.raises(BlindingRefused, match="unblinded for the plan aaaa"):
-        staged.claimed("b" * 64, "person", ledger)
-    assert kinds(ledger) == ["unblinded", "refused"]
+        staged.claimed("b" * 64, SCRIPTS, "person", ledger)
+    with pytest.raises(BlindingRefused, match="aaaaaaaaaaaa with other scripts"):
+        staged.claimed(PLAN, ("d" * 64,), "person", ledger)
+    assert kinds(ledger) == ["unblinded", "refused", "refused"]
 
 
 def test_too_few_events_to_explore_are_refused(events, tmp_path):
@@ -120,6 +145,9 @@ def test_scripts_are_written_on_smooth_masses_and_the_claim_is_on_unseen_events(
     frozen = gate.freeze(plan)
     with pytest.raises(BlindingRefused):
         gate.final(frozen, lambda *_: None)
+    other = frozen.model_copy(update={"scripts_sha256": ("d" * 64,)})
+    with pytest.raises(ConfigurationError, match="does not freeze this plan with these scripts"):
+        gate.final(other, lambda *_: None, approved_by="person")
     final = gate.final(frozen, lambda *_: None, claim="confirmatory", approved_by="person")
     assert final.outcome.n_events > 3 * explored.n_events
     assert final.outcome.luminosity_share == pytest.approx(1 - EXPLORED_SHARE)

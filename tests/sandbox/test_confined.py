@@ -16,6 +16,7 @@ import pytest
 from bumpscout_sandbox.artifacts import check_artifacts, read_json, read_npy, read_png
 from bumpscout_sandbox.confined import ConfinedLimits, call_confined
 from bumpscout_sandbox.provider import OutputSpec
+from bumpscout_sandbox.seccomp import filter_program
 from bumpscout_tools.errors import InputDataError
 
 PARSE_JSON = "bumpscout_sandbox.parsers:parse_json"
@@ -65,6 +66,34 @@ def test_parser_reads_no_file_but_its_own(tmp_path):
     assert call_confined(PARSE_JSON, arguments, subject="x", readable=[other]).data == {"value": 2}
     with pytest.raises(InputDataError, match="Permission denied"):
         call_confined(PARSE_JSON, arguments, subject="x", readable=[mine])
+
+
+TURNED = """
+import os, socket, subprocess, sys, threading
+from bumpscout_sandbox.confined_child import confine
+confine(4 << 30, 20, [])
+def refused(what):
+    try:
+        what()
+    except OSError:
+        return True
+threading.Thread(target=print).start()
+tries = {
+    "fork": os.fork, "socket": socket.socket, "pair": socket.socketpair,
+    "signal": lambda: os.kill(os.getppid(), 0), "program": lambda: os.execv("/bin/true", ["true"]),
+    "user": lambda: os.setuid(1),
+    "name": lambda: socket.sethostname(socket.gethostname()),
+}
+print([name for name, what in tries.items() if not refused(what)])
+"""
+
+
+@pytest.mark.skipif(filter_program() is None, reason="no filter for this architecture")
+def test_a_parser_that_was_turned_can_do_nothing():
+    answer = subprocess.run(
+        [sys.executable, "-c", TURNED], capture_output=True, text=True, check=False
+    )
+    assert answer.stdout.split("\n")[-2] == "[]", answer
 
 
 @pytest.mark.parametrize(

@@ -39,9 +39,11 @@ LIMITS = Limits(
     output_bytes=64 << 10,
 )
 PARENT = """
-import pathlib, sys
+import pathlib, signal, sys
 from bumpscout_sandbox.choice import PROVIDERS
 from bumpscout_sandbox.provider import Job
+# A shell that runs the tests in the background has the interrupt ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 provider = PROVIDERS[sys.argv[1]]()
 try:
     provider.run(Job(script=sys.argv[2], collect=pathlib.Path(sys.argv[3]), cold=True))

@@ -108,9 +108,18 @@ def test_accepted_script_is_run_once_and_its_figures_are_kept(make_gate, provide
     assert run.stdout == "scored " + str(run.summary["events"]) + "\n"
     assert run.figures == ("tasks/01/figure_1.png",)
     assert (tmp_path / run.figures[0]).read_bytes().startswith(b"\x89PNG")
+    victim = tmp_path / "victim"
+    victim.write_text("untouched")
+    (tmp_path / run.figures[0]).unlink()
+    (tmp_path / run.figures[0]).symlink_to(victim)
+    make_gate().run_task("01", SCRIPT + figure + "# once more", plan, 0)
+    assert victim.read_text() == "untouched"
+    (tmp_path / "tasks" / "03").symlink_to(tmp_path)
+    with pytest.raises(ConfigurationError, match="is a link"):
+        make_gate().run_task("03", SCRIPT + figure + "# elsewhere", plan, 0)
     again = make_gate().run_task("02", SCRIPT + figure, plan, 0)
     assert again == run.model_copy(update={"task_id": "02"})
-    assert provider.runs == 1
+    assert provider.runs == 3
 
 
 @pytest.mark.parametrize(

@@ -143,6 +143,32 @@ def test_a_link_in_place_of_the_ledger_is_refused(tmp_path):
         Ledger(tmp_path / "l")
 
 
+def test_a_pipe_in_place_of_the_ledger_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "ledger.jsonl")
+    with pytest.raises(ConfigurationError, match="no regular file"):
+        Ledger(tmp_path / "ledger.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'"n":2', b'"n": 2'),
+        (b'{"body"', b'{"body":{"kind":"none"},"body"'),
+        (b'"hash"', b'"hidden":1,"hash"'),
+        (b"}\n", b"}\r\n"),
+    ],
+    ids=["space", "key twice", "foreign key", "line end"],
+)
+def test_a_line_that_means_the_same_is_not_the_same(tmp_path, old, new):
+    path = tmp_path / "ledger.jsonl"
+    write(path, 3)
+    lines = path.read_bytes().splitlines(keepends=True)
+    assert old in lines[1]
+    path.write_bytes(b"".join([lines[0], lines[1].replace(old, new, 1), *lines[2:]]))
+    with pytest.raises(LedgerBroken, match="broken at line 2: its content was changed"):
+        Ledger.verify(path)
+
+
 def test_a_closed_ledger_takes_no_lines(tmp_path):
     ledger = Ledger(tmp_path / "l")
     ledger.close()

@@ -48,9 +48,9 @@ def test_output_names_are_plain(name):
         OutputSpec(name=name, kind="json", max_bytes=1)
 
 
-def run_filter(program: bytes, arch: int, number: int, argument: int = 0) -> int:
+def run_filter(program: bytes, arch: int, number: int, *arguments: int) -> int:
     """Interpret a classic BPF program as the kernel does (linux/filter.h)."""
-    data = struct.pack("=iIQ6Q", number, arch, 0, argument, 0, 0, 0, 0, 0)
+    data = struct.pack("=iIQ6Q", number, arch, 0, *arguments, *[0] * (6 - len(arguments)))
     code = list(struct.iter_unpack("=HBBI", program))
     position, accumulator = 0, 0
     while True:
@@ -58,6 +58,8 @@ def run_filter(program: bytes, arch: int, number: int, argument: int = 0) -> int
         position += 1
         if op == 0x20:
             (accumulator,) = struct.unpack_from("=I", data, value)
+        elif op == 0x54:
+            accumulator &= value
         elif op == 0x06:
             return value
         else:
@@ -73,10 +75,15 @@ ALLOW, EPERM, ENOSYS, KILL = 0x7FFF0000, 0x00050001, 0x00050026, 0x80000000
 
 
 @pytest.mark.parametrize(
-    ("machine", "arch", "read", "clone", "mount", "socket"),
-    [("x86_64", 0xC000003E, 0, 56, 165, 41), ("aarch64", 0xC00000B7, 63, 220, 40, 198)],
+    ("machine", "arch", "read", "clone", "mount", "socket", "option", "mmap"),
+    [
+        ("x86_64", 0xC000003E, 0, 56, 165, 41, 54, 9),
+        ("aarch64", 0xC00000B7, 63, 220, 40, 198, 208, 222),
+    ],
 )
-def test_filter_refuses_what_no_analysis_needs(machine, arch, read, clone, mount, socket):
+def test_filter_refuses_what_no_analysis_needs(
+    machine, arch, read, clone, mount, socket, option, mmap
+):
     program = filter_program(machine)
     assert run_filter(program, arch, read) == ALLOW
     assert run_filter(program, arch, mount) == EPERM
@@ -84,8 +91,22 @@ def test_filter_refuses_what_no_analysis_needs(machine, arch, read, clone, mount
     assert run_filter(program, arch, 435) == ENOSYS
     assert run_filter(program, arch, clone, 0x003D0F00) == ALLOW
     assert run_filter(program, arch, clone, 0x10000000) == EPERM
-    assert run_filter(program, arch, socket, 2) == ALLOW
-    assert run_filter(program, arch, socket, 40) == EPERM
+    assert run_filter(program, arch, socket, 1) == ALLOW
+    assert run_filter(program, arch, socket, 2) == EPERM
+    assert run_filter(program, arch, option, 3, 1, 7) == EPERM
+    assert run_filter(program, arch, option, 3, 1, 8) == ALLOW
+    assert run_filter(program, arch, option, 3, 6, 7) == ALLOW
+    # Private, or of a file: allowed. Shared and of nothing, either spelling: not.
+    for flags, answer in ((0x22, ALLOW), (0x1, ALLOW), (0x21, EPERM), (0x4023, EPERM)):
+        assert run_filter(program, arch, mmap, 0, 4096, 3, flags) == answer
+    shared = filter_program(machine, shared_memory=True)
+    assert run_filter(shared, arch, mmap, 0, 4096, 3, 0x21) == ALLOW
+    assert run_filter(shared, arch, socket, 2) == EPERM
+    alone = filter_program(machine, alone=True)
+    assert run_filter(alone, arch, read) == ALLOW
+    assert run_filter(alone, arch, clone, 0x003D0F00) == ALLOW
+    assert run_filter(alone, arch, clone, 0x11) == EPERM
+    assert run_filter(alone, arch, socket, 1) == EPERM
     assert run_filter(program, 0x40000003, read) == KILL
 
 

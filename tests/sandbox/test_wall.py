@@ -382,9 +382,11 @@ def test_interrupt_ends_the_job(tmp_path):
     marker = f"interrupt-{os.getpid()}-{time.monotonic_ns()}"
     job = f"import time; x = {marker!r}; time.sleep(60)"
     code = (
-        "import pathlib, sys\n"
+        "import pathlib, signal, sys\n"
         "from bumpscout_sandbox.bwrap import BubblewrapProvider\n"
         "from bumpscout_sandbox.provider import Job\n"
+        "# A shell that runs the tests in the background has the interrupt ignored.\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "try:\n"
         "    BubblewrapProvider().run(Job(script=sys.argv[1], collect=pathlib.Path(sys.argv[2])))\n"
         "except KeyboardInterrupt:\n"
