@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -172,9 +173,7 @@ def _tried(result: Result, outcome: ScanOutcome | None) -> list[str]:
             lines.append(
                 f"Final scan with {detector}: {n_cells} tests {what}, {windows} signal windows."
             )
-        doubts = Counter(
-            cell.reason or "no reason given" for cell in outcome.cells if not cell.believable
-        )
+        doubts = Counter(_kind(cell.reason) for cell in outcome.cells if not cell.believable)
         if doubts:
             lines.append(
                 f"{doubts.total()} of {len(outcome.cells)} tests cannot be believed; they claim "
@@ -182,6 +181,13 @@ def _tried(result: Result, outcome: ScanOutcome | None) -> list[str]:
             )
         lines += [f"{count} of these: {why}." for why, count in doubts.most_common(_SHOWN_REASONS)]
     return lines
+
+
+def _kind(reason: str | None) -> str:
+    """Return a reason without its own numbers, so that equal reasons are counted together."""
+    if reason is None:
+        return "no reason given"
+    return re.sub(r"^only \S+ events", "too few events", reason)
 
 
 def _calibration(bump: Bump | None, evidence: Evidence) -> list[str]:
