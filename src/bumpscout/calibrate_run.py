@@ -104,6 +104,11 @@ def run_calibration(
     from bumpscout_sandbox.engine import resolve_on
 
     config = read_config(config_file)
+    if config.plan.blinding != "open":
+        raise ConfigurationError(
+            "calibrate fits its background to all events of the data, which a plan with "
+            "`blinding: staged` forbids. Calibrate it on simulation, with `blinding: open`."
+        )
     path = data or config.data
     if path is None:
         raise ConfigurationError(

@@ -93,3 +93,12 @@ def test_a_signal_that_cannot_be_injected_is_refused_before_any_trial(
     assert done.returncode == code, done.stderr
     assert said in " ".join(done.stderr.split())
     assert not (tmp_path / "x" / "nulls.jsonl").exists()
+
+
+def test_blinded_data_are_not_calibrated_on(bumpscout, events, tmp_path):
+    content = {"data": str(events), "plan": {**PLAN, "blinding": "staged"}}
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    done = bumpscout("calibrate", "plan.yaml", "--out", "x")
+    assert done.returncode == 2
+    assert "staged" in done.stderr
+    assert not (tmp_path / "x").exists()
