@@ -20,7 +20,7 @@ from pydantic import JsonValue
 from bumpscout_tools.errors import InputDataError
 
 if TYPE_CHECKING:
-    from bumpscout_tools.events.lhco import EventTable
+    from bumpscout_tools.events.table import EventTable
 
 __all__ = [
     "parse_events",

@@ -31,7 +31,8 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from bumpscout_tools.events.lhco import FEATURE_COLUMNS, EventTable
+from bumpscout_tools.events.lhco import FEATURE_COLUMNS
+from bumpscout_tools.events.table import EventTable
 from bumpscout_tools.events.view import View
 from bumpscout_tools.features.dijet import dijet_view
 from bumpscout_tools.scan.alarms import NullTrial, alarm_rates, null_trial

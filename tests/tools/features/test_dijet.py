@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from bumpscout_tools.errors import InputDataError
-from bumpscout_tools.events.lhco import FEATURE_COLUMNS, EventTable
+from bumpscout_tools.events.lhco import FEATURE_COLUMNS
+from bumpscout_tools.events.table import EventTable
 from bumpscout_tools.features.dijet import DIJET_FEATURES, dijet_view
 
 

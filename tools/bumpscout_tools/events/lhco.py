@@ -6,8 +6,6 @@ the numeric blocks and the names of their columns.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
@@ -16,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from bumpscout_tools.errors import InputDataError
+from bumpscout_tools.events.table import EventTable
 
-__all__ = ["FEATURE_COLUMNS", "LABEL", "EventTable", "read_features", "read_labels"]
+__all__ = ["FEATURE_COLUMNS", "LABEL", "read_features", "read_labels"]
 
 LABEL = "label"
 FEATURE_COLUMNS = tuple(
@@ -31,19 +30,6 @@ MAX_CELLS = 2_000_000_000
 MAX_COLUMNS = 5000
 
 FloatArray = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class EventTable:
-    """Columns of one file, float64, all of the same length, without truth label."""
-
-    columns: Mapping[str, FloatArray]
-    format: str
-
-    @property
-    def n_events(self) -> int:
-        """Return the number of rows."""
-        return len(next(iter(self.columns.values())))
 
 
 def read_features(path: Path) -> EventTable:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bumpscout_tools.errors import InputDataError
+from bumpscout_tools.events.spectra import SpectraTable
 
 __all__ = ["EVENT_ID", "MASS", "View"]
 
@@ -33,12 +34,15 @@ class View:
         mass: (n,) GeV, the invariant mass that is scanned.
         features: (n, k) inputs of the detectors, finite.
         feature_names: names of the k columns.
+        spectra: further masses and event categories, for grids of many spectra; None if the data
+            have the one mass alone.
     """
 
     event_id: IdArray
     mass: FloatArray
     features: FloatArray
     feature_names: tuple[str, ...]
+    spectra: SpectraTable | None = None
 
     def __post_init__(self) -> None:
         """Check the shapes.
@@ -53,6 +57,8 @@ class View:
                 f"{self.event_id.shape}, features of shape {self.features.shape} for "
                 f"{len(self.feature_names)} names."
             )
+        if self.spectra is not None and len(self.spectra) != n:
+            raise InputDataError(f"{n} events, but spectra of {len(self.spectra)}.")
         if len({EVENT_ID, MASS, *self.feature_names}) != len(self.feature_names) + 2:
             raise InputDataError(
                 f"The names of the features {list(self.feature_names)} must differ from each other "
@@ -67,7 +73,10 @@ class View:
 
     def select(self, mask: npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> View:
         """Return the view of the selected rows."""
-        return View(self.event_id[mask], self.mass[mask], self.features[mask], self.feature_names)
+        spectra = None if self.spectra is None else self.spectra.select(mask)
+        return View(
+            self.event_id[mask], self.mass[mask], self.features[mask], self.feature_names, spectra
+        )
 
     def rekeyed(self, secret: str) -> View:
         """Return the view with identifiers that mean nothing elsewhere; copies still share one.
@@ -82,17 +91,25 @@ class View:
             for event in unique
         ]
         identifiers = np.array([int.from_bytes(digest, "big") for digest in mixed], dtype=np.uint64)
-        return View(identifiers[position], self.mass, self.features, self.feature_names)
+        return replace(self, event_id=identifiers[position])
 
     def sha256(self) -> str:
-        """Return a hash of the content (names, ids, masses, features)."""
-        digest = hashlib.sha256("\x00".join(self.feature_names).encode())
-        for array in (self.event_id, self.mass, self.features):
+        """Return a hash of the content (names, ids, masses, features, spectra)."""
+        names: tuple[str, ...] = self.feature_names
+        arrays: list[npt.NDArray[Any]] = [self.event_id, self.mass, self.features]
+        if self.spectra is not None:
+            names = (*names, "", *self.spectra.mass_names, "", *self.spectra.category_names)
+            arrays += [self.spectra.masses, self.spectra.categories]
+        digest = hashlib.sha256("\x00".join(names).encode())
+        for array in arrays:
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
 
     def write(self, path: Path) -> None:
-        """Write the view as Parquet: ``event_id``, ``m_jj`` and one column a feature."""
+        """Write the view as Parquet: ``event_id``, ``m_jj`` and one column a feature.
+
+        Further spectra are not written: a script scores events, it does not scan them.
+        """
         columns: dict[str, Any] = {EVENT_ID: self.event_id, MASS: self.mass}
         for index, name in enumerate(self.feature_names):
             columns[name] = self.features[:, index]

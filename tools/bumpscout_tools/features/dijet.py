@@ -7,7 +7,8 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 from bumpscout_tools.errors import InputDataError
-from bumpscout_tools.events.lhco import FEATURE_COLUMNS, EventTable
+from bumpscout_tools.events.lhco import FEATURE_COLUMNS
+from bumpscout_tools.events.table import EventTable
 from bumpscout_tools.events.view import View
 
 __all__ = ["DIJET_FEATURES", "DropReport", "dijet_view"]
