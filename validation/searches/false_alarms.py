@@ -234,7 +234,10 @@ def main() -> None:
     parser.add_argument("--lhco", type=Path, help="events_anomalydetection_v1_first70k.features.h5")
     parser.add_argument("--pool", type=Path, help="folder that make_pool.py filled")
     parser.add_argument("--n", type=int, default=160, help="draws from the smooth truth")
-    parser.add_argument("--n-broken", type=int, default=40)
+    parser.add_argument("--n-broken", type=int, default=160)
+    parser.add_argument(
+        "--only", nargs="*", help="carry out these kinds alone, such as smooth/shifted"
+    )
     parser.add_argument("--workers", type=int, default=max((os.cpu_count() or 2) // 2, 1))
     parser.add_argument("--output", type=Path, help="write the table here")
     options = parser.parse_args()
@@ -250,6 +253,8 @@ def main() -> None:
     with ProcessPoolExecutor(options.workers) as pool:
         futures = {}
         for kind, n in wanted.items():
+            if options.only and kind not in options.only:
+                continue
             known = {t.name for t in load(options.work / f"{kind.replace('/', '-')}.jsonl")}
             for number in range(n):
                 if f"{kind}-{number}" not in known:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import chi2
 
-from bumpscout_tools.background import select_order
+from bumpscout_tools.background import DijetBasis, select_order
 from bumpscout_tools.detectors.density import ConditionalDensity
 from bumpscout_tools.errors import DetectorError
 from bumpscout_tools.events.view import View
@@ -60,9 +60,11 @@ def test_draws_are_new_events_of_the_fitted_spectrum(make_plan, prepared) -> Non
     low, high = null.masked_gev
     np.testing.assert_allclose([low, high], layout.edges[[first - 3, last + 3]], rtol=1e-9)
     plan = make_plan().background
-    fit = select_order(
-        layout.histogram(view.mass), layout.basis, plan.orders, plan.alpha, masked
-    ).fit
+    counts = layout.histogram(view.mass)
+    chosen = select_order(counts, layout.basis, plan.orders, plan.alpha, masked)
+    assert null.order == chosen.order + 1
+    basis = DijetBasis(layout.edges, layout.sqrt_s_gev, null.order)
+    fit = select_order(counts, basis, (null.order,), plan.alpha, masked).fit
     assert null.expected == pytest.approx(fit.expected.sum())
     counts = layout.histogram(masses)
     full = 10 * fit.expected > 20

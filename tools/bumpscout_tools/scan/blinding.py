@@ -30,6 +30,6 @@ def with_smooth_masses(plan: SearchPlan, prepared: Prepared, rng: np.random.Gene
     layout, view = prepared.layout, prepared.view
     counts = layout.histogram(view.mass)
     fitted = select_order(counts, layout.basis, plan.background.orders, plan.background.alpha).fit
-    masses, cumulative = cumulative_spectrum(layout, fitted.coefficients)
+    masses, cumulative = cumulative_spectrum(layout.basis, fitted.coefficients)
     drawn = np.interp(rng.random(len(view)), cumulative, masses)
     return View(view.event_id, drawn, view.features, view.feature_names)

@@ -4,6 +4,11 @@ A pseudo-experiment draws its masses from the fitted spectrum and the features o
 their density conditional on the mass. Spectrum and density are fitted with the hottest window and
 half of it on either side masked, so that a signal there is not learned into the null. No event of
 the data occurs in a pseudo-experiment, so nothing is repeated.
+
+The spectrum has one order more than the data ask for, where that order can be fitted: the order
+chosen is the lowest that few events allow, not the truth, and a null that obeys it makes the fits
+of the replays better than those of the data. (On 36 simulated boxes the largest excess of the data
+was 0.3 above that of replays whose spectrum had the chosen order.)
 """
 
 from __future__ import annotations
@@ -14,7 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bumpscout_tools.background import select_order
+from bumpscout_tools.background import DijetBasis, Selection, select_order
+from bumpscout_tools.background.dijet import MAX_ORDER
 from bumpscout_tools.detectors.density import ConditionalDensity
 from bumpscout_tools.events.view import View
 from bumpscout_tools.scan.execute import Prepared
@@ -39,7 +45,7 @@ class NullModel:
         density: p(features | mass).
         feature_names: names of the features.
         masked_gev: the mass range that was not learned from.
-        order: parameters of the fitted spectrum.
+        order: parameters of the spectrum that masses are drawn from.
         fit_p: goodness of that fit.
     """
 
@@ -87,10 +93,8 @@ def fit_null(
     edges = layout.edges
     masked = (edges[1:] > low * 1.0001) & (edges[:-1] < high / 1.0001)
     counts = layout.histogram(view.mass)
-    selection = select_order(
-        counts, layout.basis, plan.background.orders, plan.background.alpha, masked
-    )
-    grid, cumulative = cumulative_spectrum(layout, selection.fit.coefficients)
+    selection, basis = _spectrum(plan, layout, counts, masked)
+    grid, cumulative = cumulative_spectrum(basis, selection.fit.coefficients)
     learned = (view.mass < low) | (view.mass >= high)
     density = ConditionalDensity.fit(
         view.features[learned], view.mass[learned], seed=seed, threads=1, progress=progress
@@ -107,23 +111,38 @@ def fit_null(
     )
 
 
-def cumulative_spectrum(layout: Layout, coefficients: FloatArray) -> tuple[FloatArray, FloatArray]:
+def _spectrum(
+    plan: SearchPlan, layout: Layout, counts: FloatArray, masked: npt.NDArray[np.bool_]
+) -> tuple[Selection, DijetBasis]:
+    orders, alpha = plan.background.orders, plan.background.alpha
+    chosen = select_order(counts, layout.basis, orders, alpha, masked)
+    if chosen.order < MAX_ORDER:
+        basis = DijetBasis(layout.edges, layout.sqrt_s_gev, chosen.order + 1)
+        richer = select_order(counts, basis, (chosen.order + 1,), alpha, masked)
+        if richer.fit.converged:
+            return richer, basis
+    return chosen, layout.basis
+
+
+def cumulative_spectrum(
+    basis: DijetBasis, coefficients: FloatArray
+) -> tuple[FloatArray, FloatArray]:
     """Return the cumulative of a fitted spectrum, to draw masses from.
 
     Args:
-        layout: bins of the fit.
-        coefficients: (order,) of the fit in the layout's basis.
+        basis: family and bins of the fit.
+        coefficients: (order,) of the fit in that basis.
 
     Returns:
         (g,) masses in GeV, and (g,) the cumulative there, from 0 to 1.
     """
-    edges = layout.edges
+    edges = basis.edges_gev
     grid = np.interp(
         np.arange((len(edges) - 1) * POINTS_PER_BIN + 1) / POINTS_PER_BIN,
         np.arange(len(edges)),
         edges,
     )
-    shape = layout.basis.density(coefficients, grid)
+    shape = basis.density(coefficients, grid)
     pieces = 0.5 * (shape[1:] + shape[:-1]) * np.diff(grid)
     cumulative = np.concatenate([[0.0], np.cumsum(pieces)])
     return grid, cumulative / cumulative[-1]
