@@ -166,6 +166,29 @@ def run_case(case: Case, work: Path, seed: int, workers: int) -> dict[str, objec
     return row
 
 
+def run_cases(
+    cases: list[Case], work: Path, results: Path, workers: int, side_by_side: int
+) -> list[dict[str, object]]:
+    """Run the cases that the results file does not hold yet, and return its rows."""
+
+    def rows() -> list[dict[str, object]]:
+        if not results.exists():
+            return []
+        return [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]
+
+    def one(case: Case) -> None:
+        seed = int(hashlib.sha256(case.name.encode()).hexdigest()[:6], 16)
+        row = run_case(case, work, seed, workers)
+        with results.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        print(row, flush=True)
+
+    known = {row["case"] for row in rows()}
+    with ThreadPoolExecutor(side_by_side) as pool:
+        list(pool.map(one, [case for case in cases if case.name not in known]))
+    return rows()
+
+
 def main() -> None:
     """Run all cases that are not in the results file yet."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -179,21 +202,8 @@ def main() -> None:
     options = parser.parse_args()
     cases = lhco_cases(options.lhco) if options.lhco else []
     cases += box_cases(options.pool) if options.pool else []
-    known = set()
-    if options.results.exists():
-        lines = options.results.read_text(encoding="utf-8").splitlines()
-        known = {json.loads(line)["case"] for line in lines}
-
-    def one(case: Case) -> None:
-        seed = int(hashlib.sha256(case.name.encode()).hexdigest()[:6], 16)
-        row = run_case(case, options.work, seed, options.workers)
-        with options.results.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
-        print(row, flush=True)
-
-    wanted = [c for c in cases if c.name not in known and options.only in c.name]
-    with ThreadPoolExecutor(options.side_by_side) as pool:
-        list(pool.map(one, wanted))
+    wanted = [case for case in cases if options.only in case.name]
+    run_cases(wanted, options.work, options.results, options.workers, options.side_by_side)
 
 
 if __name__ == "__main__":
