@@ -35,7 +35,13 @@ def pool_card(n_background: int) -> SimulationCard:
         SignalCard(resonance_mass_gev=mass, daughter_masses_gev=(x, y), n_events=N_SIGNAL)
         for mass, x, y in FIRST + LATER
     )
-    return SimulationCard(n_background=n_background, signals=signals, seed=20_260, chunk_size=5_000)
+    return SimulationCard(
+        n_background=n_background,
+        signals=signals,
+        early_veto_fraction=0.0,
+        seed=20_260,
+        chunk_size=5_000,
+    )
 
 
 def process_name(card: SimulationCard, process: int) -> str:

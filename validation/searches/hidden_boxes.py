@@ -1,8 +1,8 @@
 """Run `bumpscout search` at its default settings on boxes whose masses a seed has chosen.
 
 Each box holds 80 000 simulated background events of a pool (see `make_pool.py`) and a resonance
-simulated for it alone: mass, daughter masses and order of the strengths come from SEED, and are
-looked at only when the answer is scored. Strength is S/sqrt(B) within 5% of the mass before any
+simulated for it alone: mass and daughter masses come from SEED, and are looked at only when the
+answer is scored. Strength is S/sqrt(B) within 5% of the mass before any
 cut. Empty boxes hold disjoint parts of the pool; boxes with a signal draw theirs anew from all of
 it. Finished boxes are kept in the results file, so the script resumes.
 
@@ -29,7 +29,7 @@ from bumpscout_tools.simulation import (
 from bumpscout_tools.statistics import clopper_pearson
 
 SEED = 20_261
-STRENGTHS = {3.5: 5, 3.0: 3, 2.5: 3, 2.0: 5, 1.5: 3, 0.0: 4}
+STRENGTHS = (3.5, 2.0, 0.0) * 3 + (2.75, 2.75, 1.5, 1.5) + (3.5, 2.0, 0.0) * 2
 MASSES_GEV, DAUGHTERS_GEV = (3150.0, 4800.0), (100.0, 500.0)
 DEFAULT_REPLAYS = 200
 N_SIMULATED = 1500
@@ -67,17 +67,13 @@ def box(pool: Path, number: int, strength: float, empty_part: int) -> np.ndarray
 
 
 def cases(pool: Path) -> list[Case]:
-    """All boxes, in an order that the seed has shuffled."""
-    strengths = [s for s, n in STRENGTHS.items() for _ in range(n)]
-    order = np.random.default_rng(SEED).permutation(len(strengths))
+    """All boxes; those that matter most come first."""
     made, empty = [], 0
-    for number, position in enumerate(order):
-        strength = strengths[position]
-        mass = hidden(number, strength).resonance_mass_gev if strength else None
+    for number, strength in enumerate(STRENGTHS):
         made.append(
             Case(
                 f"hidden-{number}-strength{strength:g}",
-                mass,
+                hidden(number, strength).resonance_mass_gev if strength else None,
                 DEFAULT_REPLAYS,
                 lambda n=number, s=strength, e=empty: box(pool, n, s, e),
             )

@@ -137,9 +137,13 @@ def run_case(case: Case, work: Path, seed: int, workers: int) -> dict[str, objec
     if not data.exists():
         table = case.make()
         write_features_h5(data, {name: table[name] for name in LAYOUT_COLUMNS})
-    command = [sys.executable, "-m", "bumpscout", "search", REQUEST, "--data", str(data)]
-    command += ["--model", "offline", "--replays", str(case.replays), "--seed", str(seed)]
-    command += ["--workers", str(workers), "--out", str(folder / f"run-{os.getpid()}"), "--json"]
+    command, run = [sys.executable, "-m", "bumpscout"], folder / "run"
+    if (run / "run.json").exists():
+        command += ["resume", str(run), "--json"]
+    else:
+        command += ["search", REQUEST, "--data", str(data), "--out", str(run), "--json"]
+        command += ["--model", "offline", "--replays", str(case.replays), "--seed", str(seed)]
+        command += ["--workers", str(workers)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     row: dict[str, object] = {
         "case": case.name,
