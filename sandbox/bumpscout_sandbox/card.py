@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-__all__ = ["ColumnCard", "DatasetCard"]
+__all__ = ["ColumnCard", "DatasetCard", "WeightCard"]
 
 
 class ColumnCard(BaseModel):
@@ -22,6 +22,28 @@ class ColumnCard(BaseModel):
     n_unusable: int
 
 
+class WeightCard(BaseModel):
+    """The weights of the events of a file.
+
+    Attributes:
+        equal: whether all are the same number; a search counts events and needs that.
+        min: smallest weight.
+        max: largest weight.
+        sum: of all weights.
+        n_negative: events with a negative one.
+        n_unusable: events whose weight is NaN or infinite.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    equal: bool
+    min: float
+    max: float
+    sum: float
+    n_negative: int
+    n_unusable: int
+
+
 class DatasetCard(BaseModel):
     """A file in aggregates only; no value of a single event, no truth label, no path.
 
@@ -31,7 +53,9 @@ class DatasetCard(BaseModel):
         format: layout of the file.
         n_events: rows in the file.
         n_usable: rows that reach the view.
-        columns: columns of the file as read; the truth label is not among them.
+        columns: columns of the file as read, those of particles with their kind in front (at most
+            64); truth labels are not among them.
+        n_columns: how many there are.
         features: columns of the view beside the mass.
         dropped: events left out, by reason.
         mended: events that stayed with a mended value, by reason.
@@ -40,6 +64,11 @@ class DatasetCard(BaseModel):
         mass_range_gev: smallest and largest invariant mass in the view.
         blinding: what code may see; under ``staged`` columns, features and masses describe the
             explored fraction alone, the counts all events.
+        weights: event weights; None for unweighted events.
+        n_unread: further columns that are not read, truth labels not counted.
+        mass_names: further masses that can be scanned.
+        category_names: triggers and event classes that can be scanned.
+        notes: what is special about the format.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -57,3 +86,9 @@ class DatasetCard(BaseModel):
     label_stripped: Literal[True] = True
     mass_range_gev: tuple[float, float]
     blinding: Literal["open", "staged"] = "open"
+    n_columns: int = 0
+    weights: WeightCard | None = None
+    n_unread: int = 0
+    mass_names: tuple[str, ...] = ()
+    category_names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()

@@ -30,7 +30,12 @@ import bumpscout_tools
 from bumpscout_sandbox.errors import SandboxFailure
 from bumpscout_sandbox.limits import machine_memory_bytes
 from bumpscout_sandbox.text import printable
-from bumpscout_tools.errors import BumpscoutError, ConfigurationError, InputDataError
+from bumpscout_tools.errors import (
+    BumpscoutError,
+    ConfigurationError,
+    InputDataError,
+    MissingExtraError,
+)
 
 __all__ = ["ConfinedLimits", "ConfinedReply", "call_confined"]
 
@@ -40,6 +45,7 @@ CHUNK = 1 << 20
 RAISED: dict[str, type[BumpscoutError]] = {
     "InputDataError": InputDataError,
     "ConfigurationError": ConfigurationError,
+    "MissingExtraError": MissingExtraError,
 }
 BOOT = (
     "import sys; sys.path[:] = [p for p in sys.path if p not in {paths}] + {paths}; "

@@ -6,24 +6,21 @@ Heavy imports stay inside the functions: a child loads only what it needs.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import JsonValue
 
+from bumpscout_sandbox.event_parsers import parse_events, parse_inspection
 from bumpscout_tools.errors import InputDataError
-
-if TYPE_CHECKING:
-    from bumpscout_tools.events.table import EventTable
 
 __all__ = [
     "parse_events",
+    "parse_inspection",
     "parse_json",
     "parse_npy",
     "parse_png",
@@ -35,50 +32,6 @@ Arrays = dict[str, npt.NDArray[np.generic]]
 MAX_JSON_DEPTH = 32
 MAX_DIGITS = 40
 MAX_PIXELS = 40_000_000
-
-
-def parse_events(
-    path: str, name: str, seed: int, *, explored_only: bool = False
-) -> tuple[dict[str, JsonValue], Arrays]:
-    """Read a file of events and return the view without anything that could betray the truth.
-
-    The label is not read. All columns are brought to single precision first, so that precision
-    tells nothing; rows are permuted; identifiers are keyed hashes of the content of an event, so
-    copies of one event share theirs. `explored_only` keeps the summaries of the columns to the
-    events that staged blinding lets exploration see.
-    """
-    from bumpscout_sandbox.blinding import explored_events
-    from bumpscout_tools.events.lhco import read_features
-    from bumpscout_tools.features.dijet import dijet_view
-
-    try:
-        table = read_features(Path(path))
-        with np.errstate(over="ignore"):
-            columns = {
-                key: value.astype(np.float32).astype(np.float64) + 0.0
-                for key, value in table.columns.items()
-            }
-        table = type(table)(columns, table.format)
-        view, report = dijet_view(table)
-    except InputDataError as error:
-        raise InputDataError(str(error).replace(path, name)) from error
-    rows = view.event_id.astype(np.int64)
-    identifiers = _identify(table, rows, seed)
-    shown = rows[explored_events(identifiers)] if explored_only else slice(None)
-    order = np.random.default_rng(seed).permutation(len(view))
-    data: dict[str, JsonValue] = {
-        "format": table.format,
-        "n_events": table.n_events,
-        "feature_names": list(view.feature_names),
-        "drops": report.model_dump(mode="json"),
-        "columns": [_summary(key, value[shown]) for key, value in columns.items()],
-    }
-    arrays: Arrays = {
-        "event_id": identifiers[order],
-        "mass": view.mass[order],
-        "features": np.ascontiguousarray(view.features[order]),
-    }
-    return data, arrays
 
 
 def parse_spectrum(path: str, name: str) -> tuple[dict[str, JsonValue], Arrays]:
@@ -112,31 +65,6 @@ def parse_regions(path: str, name: str) -> tuple[dict[str, JsonValue], Arrays]:
         "validation": regions.validation,
     }
     return {}, {key: np.array(row, dtype=np.float64) for key, row in rows.items() if row}
-
-
-def _identify(table: EventTable, rows: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.uint64]:
-    raw = np.column_stack([column[rows] for column in table.columns.values()]).astype("<f4")
-    raw[np.isnan(raw)] = np.nan
-    key = seed.to_bytes(32, "little", signed=True)
-    width, content = raw.shape[1] * 4, raw.tobytes()
-    digests = b"".join(
-        hashlib.blake2b(content[start : start + width], digest_size=8, key=key).digest()
-        for start in range(0, len(content), width)
-    )
-    return np.frombuffer(digests, dtype="<u8")
-
-
-def _summary(name: str, values: npt.NDArray[np.float64]) -> dict[str, JsonValue]:
-    finite = values[np.isfinite(values)]
-    low, middle, high = np.percentile(finite, [0, 50, 100]) if len(finite) else (0.0, 0.0, 0.0)
-    return {
-        "name": name,
-        "unit": "GeV" if name.startswith(("p", "m")) else "",
-        "min": float(low),
-        "median": float(middle),
-        "max": float(high),
-        "n_unusable": len(values) - len(finite),
-    }
 
 
 def parse_npy(path: str, max_bytes: int) -> tuple[dict[str, JsonValue], Arrays]:

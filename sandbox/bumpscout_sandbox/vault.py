@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 
 from bumpscout_sandbox.blinding import EXPLORED_SHARE, Approver, Stages
 from bumpscout_sandbox.card import ColumnCard, DatasetCard
@@ -16,12 +16,15 @@ from bumpscout_sandbox.confined import ConfinedLimits, ConfinedReply, call_confi
 from bumpscout_sandbox.ledger import Ledger
 from bumpscout_sandbox.text import printable
 from bumpscout_tools.errors import InputDataError
+from bumpscout_tools.events.npy import column_list
+from bumpscout_tools.events.spectra import SpectraTable
 from bumpscout_tools.events.view import View
 
 __all__ = ["MIN_EVENTS", "Vault"]
 
 MIN_EVENTS = 500
 NAME_LENGTH = 80
+NOTE_LENGTH = 400
 
 
 class Vault:
@@ -35,18 +38,26 @@ class Vault:
         self._claimed = self._view
 
     @classmethod
-    def open(cls, path: Path, *, seed: int, blinding: Literal["open", "staged"] = "open") -> Vault:
+    def open(
+        cls,
+        path: Path,
+        *,
+        seed: int,
+        blinding: Literal["open", "staged"] = "open",
+        inputs: Literal["dijet", "rmm"] = "dijet",
+    ) -> Vault:
         """Read a file of events.
 
         Args:
-            path: LHC Olympics feature file (HDF5).
+            path: file of events of any format that `bumpscout_tools.events.open` knows.
             seed: permutes the rows and keys the event identifiers.
             blinding: ``open`` hands out all events; ``staged`` a fixed fraction of them, and the
                 others to an approved plan alone, see `bumpscout_sandbox.blinding`.
+            inputs: features of two jets, or the rapidity-mass matrix of all objects.
 
         Raises:
-            InputDataError: if the file is missing, damaged, of another layout, or holds fewer than
-                `MIN_EVENTS` usable events.
+            InputDataError: if the file is missing, damaged, of no known format, holds events of
+                different weights, or fewer than `MIN_EVENTS` usable ones.
         """
         name = printable(path.name, NAME_LENGTH)
         digest = _sha256(path, name)
@@ -57,9 +68,10 @@ class Vault:
                 "name": name,
                 "seed": seed,
                 "explored_only": blinding == "staged",
+                "inputs": inputs,
             },
             subject=name,
-            readable=[path],
+            readable=[path, column_list(path)],
             limits=ConfinedLimits.for_file(path),
         )
         try:
@@ -69,6 +81,13 @@ class Vault:
             raise InputDataError(
                 f"{name} cannot be used: its reader gave a wrong answer."
             ) from error
+        if card.weights is not None and not card.weights.equal:
+            raise InputDataError(
+                f"The events of {name} have different weights ({card.weights.min:g} to "
+                f"{card.weights.max:g}, {card.weights.n_negative} negative). A search counts "
+                "events, and Poisson probabilities do not hold for sums of weights: unweight the "
+                "sample (accept events in proportion to their weight), or give data."
+            )
         if len(view) < MIN_EVENTS:
             raise InputDataError(
                 f"{name} holds {len(view)} usable events of {card.n_events}; a search needs at "
@@ -133,31 +152,40 @@ def _sha256(path: Path, name: str) -> str:
 
 
 def _view(reply: ConfinedReply) -> View:
-    names = reply.data["feature_names"]
-    if not isinstance(names, list):
-        raise TypeError("feature_names")
+    spectra = None
+    if "masses" in reply.arrays:
+        spectra = SpectraTable(
+            masses=reply.arrays["masses"].astype(np.float64, copy=False),
+            mass_names=_names(reply, "mass_names"),
+            categories=reply.arrays["categories"].astype(np.uint64, copy=False),
+            category_names=_names(reply, "category_names"),
+        )
     return View(
         event_id=reply.arrays["event_id"].astype(np.uint64, copy=False),
         mass=reply.arrays["mass"].astype(np.float64, copy=False),
         features=reply.arrays["features"].astype(np.float64, copy=False),
-        feature_names=tuple(printable(str(name), NAME_LENGTH) for name in names),
+        feature_names=_names(reply, "feature_names"),
+        spectra=spectra,
     )
+
+
+def _names(reply: ConfinedReply, key: str) -> tuple[str, ...]:
+    return tuple(printable(str(name), NAME_LENGTH) for name in _listed(reply, key))
 
 
 def _card(
     reply: ConfinedReply, view: View, name: str, digest: str, blinding: Literal["open", "staged"]
 ) -> DatasetCard:
-    from bumpscout_tools.features.dijet import DIJET_FEATURES, DropReport
+    from bumpscout_tools.features.catalogue import FEATURES
+    from bumpscout_tools.features.dijet import DropReport
 
     drops = DropReport.model_validate(reply.data["drops"])
-    columns = reply.data["columns"]
-    if not isinstance(columns, list) or not isinstance(reply.data["n_events"], int):
-        raise TypeError("columns")
+    columns = _listed(reply, "columns")
     shown = view if blinding == "open" else Stages(view).explored
     features = [
         ColumnCard(
             name=key,
-            unit=DIJET_FEATURES.get(key, ""),
+            unit=FEATURES.get(key, ""),
             min=float(values.min()),
             median=float(np.median(values)),
             max=float(values.max()),
@@ -165,17 +193,37 @@ def _card(
         )
         for key, values in zip(view.feature_names, shown.features.T, strict=True)
     ]
-    return DatasetCard(
-        name=name,
-        sha256=digest,
-        format=printable(str(reply.data["format"]), NAME_LENGTH),
-        n_events=reply.data["n_events"],
-        n_usable=len(view),
-        columns=tuple(ColumnCard.model_validate(column) for column in columns),
-        features=tuple(features),
-        dropped={printable(key, NAME_LENGTH): count for key, count in drops.dropped.items()},
-        mended={printable(key, NAME_LENGTH): count for key, count in drops.mended.items()},
-        n_duplicates=len(view) - len(np.unique(view.event_id)),
-        mass_range_gev=(float(shown.mass.min()), float(shown.mass.max())),
-        blinding=blinding,
+    return DatasetCard.model_validate(
+        {
+            "name": name,
+            "sha256": digest,
+            "format": printable(str(reply.data["format"]), NAME_LENGTH),
+            "n_events": reply.data["n_events"],
+            "n_usable": len(view),
+            "columns": tuple(_column(column) for column in columns),
+            "features": tuple(features),
+            "dropped": {printable(key, NAME_LENGTH): count for key, count in drops.dropped.items()},
+            "mended": {printable(key, NAME_LENGTH): count for key, count in drops.mended.items()},
+            "n_duplicates": len(view) - len(np.unique(view.event_id)),
+            "mass_range_gev": (float(shown.mass.min()), float(shown.mass.max())),
+            "blinding": blinding,
+            "n_columns": reply.data["n_columns"],
+            "weights": reply.data["weights"],
+            "n_unread": reply.data["n_unread"],
+            "mass_names": () if view.spectra is None else view.spectra.mass_names,
+            "category_names": () if view.spectra is None else view.spectra.category_names,
+            "notes": tuple(printable(str(note), NOTE_LENGTH) for note in _listed(reply, "notes")),
+        }
     )
+
+
+def _listed(reply: ConfinedReply, key: str) -> list[JsonValue]:
+    value = reply.data[key]
+    if not isinstance(value, list):
+        raise TypeError(key)
+    return value
+
+
+def _column(column: JsonValue) -> ColumnCard:
+    card = ColumnCard.model_validate(column)
+    return card.model_copy(update={"name": printable(card.name, NAME_LENGTH)})

@@ -158,7 +158,7 @@ def nothing(_path: Path, _: Path) -> None:
         (nothing, "There is no file"),
         (folder, "no regular file"),
         (truncated, "cannot be read as HDF5"),
-        (text, "cannot be read as HDF5"),
+        (text, "No dijet mass can be made from these data"),
         (without_column, "lacks the columns mj2"),
         (all_nan, "tau1j1 holds no finite value"),
         (empty, "holds no events"),

@@ -7,7 +7,9 @@
     |- InputDataError         a file or table that cannot be searched                  (3)
     |- ToolsError             base of this room
     |  |- FitError            a fit that has no finite optimum
+    |  |- MissingExtraError   an optional package is needed and not installed           (2)
     |  `- DetectorError       a detector that cannot be trained on what it was given
+    |     `- TrainingStopped  a training that was told to stop, and left no scores
     |- SandboxError           base of the sandbox room (``bumpscout_sandbox.errors``)  (4)
     `- AgentError             base of the agents room (``bumpscout_agents.errors``)    (5)
 """
@@ -22,7 +24,9 @@ __all__ = [
     "DetectorError",
     "FitError",
     "InputDataError",
+    "MissingExtraError",
     "ToolsError",
+    "TrainingStopped",
 ]
 
 
@@ -54,5 +58,15 @@ class FitError(ToolsError):
     """A background fit that has no finite optimum."""
 
 
+class MissingExtraError(ToolsError):
+    """An optional package is needed and not installed."""
+
+    exit_code = 2
+
+
 class DetectorError(ToolsError):
     """A detector that cannot be trained on what it was given."""
+
+
+class TrainingStopped(DetectorError):
+    """A training that was told to stop; nothing of it was kept, and no event was scored."""

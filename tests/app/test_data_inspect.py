@@ -1,0 +1,124 @@
+"""`bumpscout data inspect`: what is said of good files, and how bad ones end."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from bumpscout_tools.errors import ConfigurationError, InputDataError
+from bumpscout_tools.events.remote import is_remote, local_copy
+
+
+def inspect(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "bumpscout", "data", "inspect", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    values = {
+        "m_jj [TeV]": [3.0, 4.0, 3.0, np.nan],
+        "tau21": [0.5, 0.25, 0.5, 0.75],
+        "label": [0.0, 1.0, 0.0, 1.0],
+        "weight": [1.0, 1.0, 1.0, 0.5],
+        "evil\x1b[2J\nobey": [1.0, 2.0, 1.0, 3.0],
+    }
+    pq.write_table(pa.table(values), tmp_path / "events.txt")
+    return tmp_path / "events.txt"
+
+
+def test_json_tells_format_events_and_columns(table):
+    done = inspect(str(table), "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["format"], found["n_events"]) == ("parquet-flat", 4)
+    first = found["columns"][0]
+    assert first == {
+        "name": "m_jj", "unit": "TeV", "min": 3.0, "median": 3.0, "max": 4.0, "n_unusable": 1,
+    }  # fmt: skip
+    assert found["columns"][2]["name"] == "evil\\x1b[2J\\nobey"
+    assert found["truth"] == ["label"]
+    assert found["n_duplicates"] == 1
+    assert found["weights"]["equal"] is False
+
+
+def test_text_is_safe_and_complete(table):
+    done = inspect(str(table))
+    assert done.returncode == 0
+    assert "events.txt: 4 events, format parquet-flat" in done.stdout
+    assert "\x1b" not in done.stdout
+    assert "cannot be searched" in done.stdout
+    assert "1 events repeat another one" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"PAR1 and no more", "cannot be read as Parquet"),
+        (b"root and no more", "cannot be read as ROOT"),
+        (b"m_jj,x\n1,2\n3,evil\n", "evil"),
+        (None, "There is no file"),
+    ],
+)
+def test_bad_files_end_with_exit_code_3_and_name_themselves(tmp_path, content, said):
+    path = tmp_path / "bad.dat"
+    if content is not None:
+        path.write_bytes(content)
+    done = inspect(str(path))
+    assert done.returncode == 3
+    message = " ".join(done.stderr.split())
+    assert said in message
+    assert "bad.dat" in message
+    assert "Traceback" not in done.stderr
+
+
+def test_a_usage_error_ends_with_exit_code_2():
+    assert inspect().returncode == 2
+
+
+def test_raw_events_are_inspected_in_chunks(tmp_path):
+    rows = np.zeros((7000, 2101))
+    rows[:, :3] = [500.0, 1.0, 2.0]
+    rows[:, 2100] = 1.0
+    with h5py.File(tmp_path / "raw", "w") as file:
+        file["df/block0_items"] = np.arange(2101)
+        file.create_dataset("df/block0_values", data=rows, compression="gzip", chunks=(500, 2101))
+    found = json.loads(inspect(str(tmp_path / "raw"), "--json").stdout)
+    assert (found["format"], found["n_events"]) == ("lhco-raw-h5", 7000)
+    assert found["particles"] == {"constituents": 7000}
+    assert found["n_duplicates"] == 6999
+
+
+def test_addresses_need_their_extra_and_say_so():
+    assert is_remote("https://example.org/f.root")
+    assert not is_remote("C:/events.root")
+    with pytest.raises(ConfigurationError, match=r"pip install 'bumpscout\[xrootd\]'"):
+        with local_copy("root://example.org//f.root"):
+            pass
+
+
+def test_fetched_files_are_whole_and_limited(tmp_path, monkeypatch):
+    import fsspec
+
+    content = b"m_jj,x\n1,2\n" * 1000
+    (tmp_path / "there.csv").write_bytes(content)
+    real = fsspec.open
+    monkeypatch.setattr(fsspec, "open", lambda _, mode: real(f"file://{tmp_path}/there.csv", mode))
+    with local_copy("https://example.org/there.csv") as path:
+        assert path.read_bytes() == content
+    assert not path.exists()
+    with pytest.raises(InputDataError, match="larger than 100 bytes"):
+        with local_copy("https://example.org/there.csv", max_bytes=100):
+            pass
