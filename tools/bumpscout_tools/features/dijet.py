@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
@@ -11,9 +14,10 @@ from bumpscout_tools.events.lhco import FEATURE_COLUMNS
 from bumpscout_tools.events.table import EventTable
 from bumpscout_tools.events.view import View
 
-__all__ = ["DIJET_FEATURES", "DropReport", "dijet_view"]
+__all__ = ["DIJET_FEATURES", "DropReport", "dijet_view", "pair_view"]
 
 FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
 
 DIJET_FEATURES: dict[str, str] = {
     "mj_light": "TeV, mass of the lighter jet",
@@ -45,12 +49,9 @@ class DropReport(BaseModel):
 
 
 def dijet_view(table: EventTable) -> tuple[View, DropReport]:
-    """Compute m_jj and the features of `DIJET_FEATURES`.
+    """Compute m_jj and the features of `DIJET_FEATURES` from the LHC Olympics feature columns.
 
-    An event is kept where the momenta and masses of both jets are finite and m_jj is positive.
-    Missing, negative or absurd subjettiness and negative jet masses of rounding size are mended to
-    0 and counted, as are zeros, and a ratio whose denominator is 0 is 0; larger negative masses are
-    dropped. No event is lost without being counted.
+    What becomes of unusable values is said at `pair_view`.
 
     Args:
         table: columns `FEATURE_COLUMNS`, momenta and masses in GeV.
@@ -61,18 +62,48 @@ def dijet_view(table: EventTable) -> tuple[View, DropReport]:
     Raises:
         InputDataError: if a whole column is unusable or no event is left.
     """
-    columns = {name: table.columns[name] for name in FEATURE_COLUMNS}
+    return pair_view({name: table.columns[name] for name in FEATURE_COLUMNS})
+
+
+def pair_view(
+    columns: Mapping[str, FloatArray],
+    *,
+    paired: BoolArray | None = None,
+    more: Mapping[str, tuple[FloatArray, FloatArray]] = MappingProxyType({}),
+) -> tuple[View, DropReport]:
+    """Compute m_jj and the features of two jets an event.
+
+    An event is kept where the momenta and masses of both jets are finite and m_jj is positive.
+    Missing, negative or absurd subjettiness and negative jet masses of rounding size are mended to
+    0 and counted, as are zeros, and a ratio whose denominator is 0 is 0; larger negative masses are
+    dropped. No event is lost without being counted.
+
+    Args:
+        columns: (n,) each: ``px``, ``py``, ``pz``, ``m`` of ``j1`` and ``j2`` in GeV, and ``tau1``,
+            ``tau2``, ``tau3`` of both where there is subjettiness.
+        paired: (n,) which events have two jets at all; None for all of them.
+        more: further features by name, (n,) of j1 and (n,) of j2: each becomes one of the lighter
+            and one of the heavier jet. Values that are not finite become 0 and are counted.
+
+    Returns:
+        The view, in the order of the events with the row number as ``event_id``: the features of
+        `DIJET_FEATURES` (those of subjettiness only where it is given), then the further ones.
+
+    Raises:
+        InputDataError: if a whole column is unusable or no event is left.
+    """
+    n = len(columns["mj1"])
+    two = np.ones(n, dtype=bool) if paired is None else paired
     for name, values in columns.items():
-        if not np.isfinite(values).any():
+        if two.any() and not np.isfinite(values[two]).any():
             raise InputDataError(
-                f"Column {name} holds no finite value in {table.n_events} events; "
+                f"Column {name} holds no finite value in {n} events; "
                 "the file is damaged or the column was never filled."
             )
-    n = table.n_events
     kinematics = [
         columns[f"{name}{jet}"] for jet in ("j1", "j2") for name in ("px", "py", "pz", "m")
     ]
-    finite = np.isfinite(kinematics).all(axis=0)
+    finite = np.isfinite(kinematics).all(axis=0) & two
     mass_1, negative_1 = _mended_mass(columns["mj1"])
     mass_2, negative_2 = _mended_mass(columns["mj2"])
     physical = (mass_1 >= 0) & (mass_2 >= 0)
@@ -82,7 +113,8 @@ def dijet_view(table: EventTable) -> tuple[View, DropReport]:
     positive = np.isfinite(m_jj) & (m_jj > 0)
     keep = finite & physical & positive
     dropped = {
-        "momentum or jet mass not finite": int((~finite).sum()),
+        "fewer than two jets": int((~two).sum()),
+        "momentum or jet mass not finite": int((two & ~finite).sum()),
         "negative jet mass": int((finite & ~physical).sum()),
         "m_jj not positive": int((finite & physical & ~positive).sum()),
     }
@@ -96,24 +128,38 @@ def dijet_view(table: EventTable) -> tuple[View, DropReport]:
         )
     taus: dict[str, FloatArray] = {}
     mended = {"jet mass of rounding size below zero": int(((negative_1 | negative_2) & keep).sum())}
-    for name in (c for c in FEATURE_COLUMNS if c.startswith("tau")):
+    for name in (c for c in columns if c.startswith("tau")):
         usable = np.isfinite(columns[name]) & (columns[name] >= 0) & (columns[name] <= MAX_TAU)
         taus[name] = np.where(usable, columns[name], 0.0)
         mended[f"{name} missing, negative or absurd"] = int((~usable & keep).sum())
         mended[f"{name} zero"] = int(((columns[name] == 0) & keep).sum())
     light = np.minimum(mass_1, mass_2) / 1000.0
     heavy = np.maximum(mass_1, mass_2) / 1000.0
-    features = {"mj_light": light, "mj_heavy": heavy, "mj_delta": heavy - light}
-    for name, upper, lower in (("tau21", "tau2", "tau1"), ("tau32", "tau3", "tau2")):
-        ratio_1 = _ratio(taus[f"{upper}j1"], taus[f"{lower}j1"])
-        ratio_2 = _ratio(taus[f"{upper}j2"], taus[f"{lower}j2"])
-        features[f"{name}_light"] = np.where(heavy_is_1, ratio_2, ratio_1)
-        features[f"{name}_heavy"] = np.where(heavy_is_1, ratio_1, ratio_2)
+    with np.errstate(invalid="ignore"):
+        features = {"mj_light": light, "mj_heavy": heavy, "mj_delta": heavy - light}
+    pairs = {
+        f"tau{upper}{lower}": (
+            _ratio(taus[f"tau{upper}j1"], taus[f"tau{lower}j1"]),
+            _ratio(taus[f"tau{upper}j2"], taus[f"tau{lower}j2"]),
+        )
+        for upper, lower in ((2, 1), (3, 2))
+        if f"tau{upper}j1" in taus and f"tau{lower}j1" in taus
+    }
+    for name, values_of in more.items():
+        good = [np.isfinite(values) for values in values_of]
+        mended[f"{name} missing"] = int((~(good[0] & good[1]) & keep).sum())
+        pairs[name] = (
+            np.where(good[0], values_of[0], 0.0),
+            np.where(good[1], values_of[1], 0.0),
+        )
+    for name, (of_1, of_2) in pairs.items():
+        features[f"{name}_light"] = np.where(heavy_is_1, of_2, of_1)
+        features[f"{name}_heavy"] = np.where(heavy_is_1, of_1, of_2)
     view = View(
         event_id=np.flatnonzero(keep).astype(np.uint64),
         mass=m_jj[keep],
-        features=np.column_stack([features[name][keep] for name in DIJET_FEATURES]),
-        feature_names=tuple(DIJET_FEATURES),
+        features=np.column_stack([values[keep] for values in features.values()]),
+        feature_names=tuple(features),
     )
     report = DropReport(
         n_read=n,
@@ -128,13 +174,13 @@ def _ratio(upper: FloatArray, lower: FloatArray) -> FloatArray:
     return np.where(lower > 0, upper / (lower + TAU_FLOOR), 0.0)
 
 
-def _mended_mass(mass: FloatArray) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
+def _mended_mass(mass: FloatArray) -> tuple[FloatArray, BoolArray]:
     rounding = (mass < 0) & (mass > -1.0)
     return np.where(rounding, 0.0, mass), rounding
 
 
 def _invariant_mass(
-    columns: dict[str, FloatArray], mass_1: FloatArray, mass_2: FloatArray
+    columns: Mapping[str, FloatArray], mass_1: FloatArray, mass_2: FloatArray
 ) -> FloatArray:
     total = np.zeros_like(mass_1)
     for jet, mass in (("j1", mass_1), ("j2", mass_2)):
