@@ -1,10 +1,12 @@
 """The card of a simulation: everything that decides which events come out."""
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-__all__ = ["DetectorCard", "JetCard", "SignalCard", "SimulationCard"]
+__all__ = ["DetectorCard", "JetCard", "Prongs", "SignalCard", "SimulationCard"]
+
+Prongs = Literal[2, 3]
 
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -15,7 +17,7 @@ class _Card(BaseModel):
 
 
 class SignalCard(_Card):
-    """A narrow resonance W' -> X Y with X -> q q and Y -> q q.
+    """A resonance W' -> X Y, each of X and Y decaying to q q (two prongs) or q q g (three).
 
     Attributes:
         resonance_mass_gev: mass of the resonance, GeV.
@@ -23,6 +25,7 @@ class SignalCard(_Card):
         n_events: accepted events to make.
         resonance_width_gev: width of the resonance, GeV.
         daughter_width_gev: width of X and of Y, GeV.
+        prongs: partons from X and from Y; three share the phase space evenly.
     """
 
     resonance_mass_gev: Positive
@@ -30,6 +33,7 @@ class SignalCard(_Card):
     n_events: Annotated[int, Field(ge=0)]
     resonance_width_gev: Positive = 10.0
     daughter_width_gev: Positive = 1.0
+    prongs: tuple[Prongs, Prongs] = (2, 2)
 
     @model_validator(mode="after")
     def _decay_is_open(self) -> Self:
@@ -97,6 +101,10 @@ class SimulationCard(_Card):
         sqrt_s_gev: proton-proton collision energy, GeV.
         pt_hat_min_gev: smallest pT of the hard QCD scattering, GeV; only for background.
         leading_jet_pt_min_gev: smallest pT of the leading jet, GeV.
+        early_veto_fraction: background is given up in the middle of its shower, at 20 GeV, where
+            its hardest jet of partons is below this fraction of ``leading_jet_pt_min_gev``; saves
+            the time of events that would fail that cut later, and loses the few that would not
+            (measured in ``benchmarks/simulate.txt``). 0 finishes every event.
         multiparton_interactions: simulate the underlying event (slower).
         detector: resolutions.
         jets: jet definition.
@@ -109,6 +117,7 @@ class SimulationCard(_Card):
     sqrt_s_gev: Positive = 13_000.0
     pt_hat_min_gev: Positive = 1_000.0
     leading_jet_pt_min_gev: Positive = 1_200.0
+    early_veto_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.94
     multiparton_interactions: bool = False
     detector: DetectorCard = DetectorCard()
     jets: JetCard = JetCard()

@@ -3,13 +3,13 @@
 ::
 
     ToolsError
+    |- MissingExtraError      Pythia or FastJet is not installed                        (2)
     `- SimulationError        base of the package                                       (2)
-       |- MissingExtraError   Pythia or FastJet is not installed
        |- GenerationError     Pythia refused the card, or hardly any event passes its cuts
        `- BoxError            a box asks for more events than there are
 """
 
-from bumpscout_tools.errors import ToolsError
+from bumpscout_tools.errors import MissingExtraError, ToolsError
 
 __all__ = ["BoxError", "GenerationError", "MissingExtraError", "SimulationError"]
 
@@ -18,10 +18,6 @@ class SimulationError(ToolsError):
     """Base of the errors of the simulation package."""
 
     exit_code = 2
-
-
-class MissingExtraError(SimulationError):
-    """Pythia or FastJet is needed and not installed."""
 
 
 class GenerationError(SimulationError):

@@ -1,15 +1,14 @@
 """Import of the optional, GPL-licensed generators, only when something is simulated."""
 
-import importlib
 from typing import Any
 
-from bumpscout_tools.simulation.errors import MissingExtraError
+from bumpscout_tools import extras
 
 __all__ = ["require"]
 
 
 def require(module: str) -> Any:
-    """Import one module of the optional extra ``sim``.
+    """Import one module of the optional extra ``sim``: Pythia 8 and FastJet, both GPL.
 
     Args:
         module: name of the module, such as ``"pythia8mc"``.
@@ -20,10 +19,4 @@ def require(module: str) -> Any:
     Raises:
         MissingExtraError: the module is not installed.
     """
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(
-            f"simulating events needs the module {error.name!r}, which is not installed; "
-            "install the extra with: pip install 'bumpscout[sim]' (Pythia 8 and FastJet, GPL)"
-        ) from error
+    return extras.require(module, "sim", "simulating events with Pythia 8 and FastJet (GPL)")

@@ -5,6 +5,7 @@ from concurrent.futures import Executor
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bumpscout_tools.events.lhco import LABEL
 from bumpscout_tools.simulation.card import SignalCard, SimulationCard
@@ -14,7 +15,15 @@ from bumpscout_tools.simulation.generator import ParticleSource
 from bumpscout_tools.simulation.jets import LeadingJets, leading_jets, subjettiness
 from bumpscout_tools.simulation.layout import Table, empty_table
 
-__all__ = ["BACKGROUND", "Chunk", "chunks", "simulate", "simulate_chunk"]
+__all__ = [
+    "BACKGROUND",
+    "Chunk",
+    "SimulatedEvents",
+    "chunks",
+    "simulate",
+    "simulate_chunk",
+    "simulate_events",
+]
 
 BACKGROUND = -1
 BATCH_SIZE = 200
@@ -34,6 +43,20 @@ class Chunk(NamedTuple):
     process: int
     number: int
     n_events: int
+
+
+class SimulatedEvents(NamedTuple):
+    """Accepted events: their jets, and where wanted all that the detector saw.
+
+    Attributes:
+        table: (n,) structured float32 table with the fields of ``LAYOUT_COLUMNS``.
+        counts: (n,) measured particles of each event; empty where they were not wanted.
+        particles: (sum of counts, 4) px, py, pz, E in GeV of massless particles.
+    """
+
+    table: Table
+    counts: NDArray[np.int64]
+    particles: NDArray[np.float64]
 
 
 def chunks(card: SimulationCard) -> Iterator[Chunk]:
@@ -67,10 +90,30 @@ def simulate_chunk(card: SimulationCard, chunk: Chunk) -> Table:
         MissingExtraError: Pythia or FastJet is not installed.
         GenerationError: Pythia refuses the card, or hardly any event passes the cuts.
     """
+    return simulate_events(card, chunk).table
+
+
+def simulate_events(
+    card: SimulationCard, chunk: Chunk, *, particles: bool = False
+) -> SimulatedEvents:
+    """Simulate one chunk and keep, where wanted, the measured particles beside the jets.
+
+    Args:
+        card: what to simulate.
+        chunk: which piece of it.
+        particles: keep all measured particles of the accepted events.
+
+    Returns:
+        chunk.n_events events; the same ones with and without particles.
+
+    Raises:
+        MissingExtraError: Pythia or FastJet is not installed.
+        GenerationError: Pythia refuses the card, or hardly any event passes the cuts.
+    """
     signal = None if chunk.process == BACKGROUND else card.signals[chunk.process]
     pythia_seed, rng = _seeds(card, signal, chunk)
     source = ParticleSource(card, signal, pythia_seed)
-    parts: list[Table] = []
+    parts: list[SimulatedEvents] = [_no_events()]
     accepted = 0
     barren = 0
     while accepted < chunk.n_events:
@@ -84,11 +127,21 @@ def simulate_chunk(card: SimulationCard, chunk: Chunk) -> Table:
                 f"leading_jet_pt_min_gev = {card.leading_jet_pt_min_gev:g} GeV; lower the cut"
             )
         if len(jets.momentum):
-            parts.append(_features(jets, card.jets.radius))
+            seen = np.zeros(len(counts), dtype=bool)
+            seen[jets.event] = particles
+            parts.append(
+                SimulatedEvents(
+                    _features(jets, card.jets.radius),
+                    counts[jets.event] if particles else np.zeros(0, dtype=np.int64),
+                    momentum[np.repeat(seen, counts)],
+                )
+            )
             accepted += len(jets.momentum)
-    table = np.concatenate(parts)[: chunk.n_events] if parts else empty_table(0)
+    table = np.concatenate([part.table for part in parts])[: chunk.n_events]
     table[LABEL] = 0.0 if signal is None else 1.0
-    return table
+    kept = np.concatenate([part.counts for part in parts])[: chunk.n_events]
+    momenta = np.concatenate([part.particles for part in parts])[: kept.sum()]
+    return SimulatedEvents(table, kept, momenta)
 
 
 def simulate(card: SimulationCard, executor: Executor | None = None) -> Table:
@@ -135,6 +188,10 @@ def _seeds(
     pythia_sequence, smearing = np.random.SeedSequence(entropy).spawn(2)
     seed = 1 + int(pythia_sequence.generate_state(1, np.uint64)[0] % PYTHIA_MAX_SEED)
     return seed, np.random.default_rng(smearing)
+
+
+def _no_events() -> SimulatedEvents:
+    return SimulatedEvents(empty_table(0), np.zeros(0, dtype=np.int64), np.zeros((0, 4)))
 
 
 def _features(jets: LeadingJets, radius: float) -> Table:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from bumpscout_tools.simulation.card import SignalCard, SimulationCard
 from bumpscout_tools.simulation.errors import GenerationError
 from bumpscout_tools.simulation.extra import require
+from bumpscout_tools.simulation.veto import early_veto
 
 __all__ = ["ParticleSource", "Particles", "pythia_settings"]
 
@@ -68,14 +69,16 @@ def pythia_settings(card: SimulationCard, signal: SignalCard | None, seed: int) 
         "34:addChannel = 1 1.0 100 37 35",
     ]
     quarks = {37: "2 -1", 35: "1 -1"}
-    for code, mass in zip(quarks, signal.daughter_masses_gev, strict=True):
+    daughters = zip(quarks, signal.daughter_masses_gev, signal.prongs, strict=True)
+    for code, mass, prongs in daughters:
+        products = quarks[code] if prongs == 2 else f"{quarks[code]} 21"
         lines += [
             f"{code}:m0 = {mass:.10g}",
             f"{code}:doForceWidth = on",
             f"{code}:mWidth = {signal.daughter_width_gev:.10g}",
             f"{code}:mMin = {min(10.0, mass / 2):.10g}",
             f"{code}:mMax = 0",
-            f"{code}:oneChannel = 1 1.0 100 {quarks[code]}",
+            f"{code}:oneChannel = 1 1.0 100 {products}",
         ]
     return tuple(lines)
 
@@ -100,6 +103,11 @@ class ParticleSource:
         for line in pythia_settings(card, signal, seed):
             if not self._pythia.readString(line):
                 raise GenerationError(f"Pythia does not accept the setting {line!r}")
+        # Pythia does not keep its hook alive.
+        self._veto: Any = None
+        if signal is None and card.early_veto_fraction > 0:
+            self._veto = early_veto(card)
+            self._pythia.setUserHooksPtr(self._veto)
         if not self._pythia.init():
             raise GenerationError(
                 "Pythia did not initialise; check the energies and masses of the card"
@@ -116,6 +124,10 @@ class ParticleSource:
         """
         ak = self._awkward
         record = self._pythia.nextBatch(n_events).prt
+        if not record.fields:
+            raise GenerationError(
+                f"Pythia gave up all of {n_events} events; check the masses and widths of the card"
+            )
         counts = np.asarray(ak.num(record.id), dtype=np.int64)
         code = np.asarray(ak.flatten(record.id))
         keep = (np.asarray(ak.flatten(record.status)) > 0) & ~np.isin(np.abs(code), NEUTRINOS)

@@ -5,6 +5,7 @@ Files are written with h5py alone and read by ``bumpscout_tools.events.lhco``.
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -15,11 +16,15 @@ from bumpscout_tools.events.lhco import FEATURE_COLUMNS, LABEL, read_features, r
 
 __all__ = [
     "LAYOUT_COLUMNS",
+    "describe_column",
     "dijet_mass",
     "empty_table",
+    "frame_group",
     "read_features_h5",
     "round_mantissa",
+    "storage",
     "write_features_h5",
+    "write_unlabelled_h5",
 ]
 
 LAYOUT_COLUMNS: tuple[str, ...] = (*FEATURE_COLUMNS, LABEL)
@@ -103,42 +108,94 @@ def write_features_h5(path: Path, columns: Table | Mapping[str, NDArray[np.float
             f"{', '.join(LAYOUT_COLUMNS)}"
         )
     block = np.stack([np.asarray(columns[name]) for name in LAYOUT_COLUMNS], axis=1)
-    items = np.array([name.encode() for name in LAYOUT_COLUMNS])
-    with h5py.File(path, "w") as file:
-        _describe(file, CLASS="GROUP", PYTABLES_FORMAT_VERSION="2.1", TITLE="", VERSION="1.0")
-        group = file.create_group(_GROUP, track_order=False)
-        _describe(
-            group,
-            CLASS="GROUP",
-            TITLE="",
-            VERSION="1.0",
-            axis0_variety="regular",
-            axis1_variety="regular",
-            block0_items_variety="regular",
-            encoding="UTF-8",
-            errors="strict",
-            ndim=2,
-            nblocks=1,
-            pandas_type="frame",
-        )
-        rows = np.arange(len(block), dtype=np.int64)
-        for name, values, kind in (
-            ("axis0", items, "string"),
-            ("axis1", rows, "integer"),
-            ("block0_items", items, "string"),
-            ("block0_values", block, None),
+    _write_frame(path, LAYOUT_COLUMNS, block)
+
+
+def write_unlabelled_h5(path: Path, columns: Table) -> None:
+    """Write a feature file without its truth label; the same table gives the same bytes.
+
+    Args:
+        path: file to write; an existing one is replaced.
+        columns: (n,) table; momenta and masses in GeV.
+    """
+    block = np.stack([np.asarray(columns[name]) for name in FEATURE_COLUMNS], axis=1)
+    _write_frame(path, FEATURE_COLUMNS, block)
+
+
+def _write_frame(path: Path, names: tuple[str, ...], block: NDArray[np.floating]) -> None:
+    items = np.array([name.encode() for name in names])
+    rows = np.arange(len(block), dtype=np.int64)
+    # In memory first: HDF5 itself crashes where a write to the disk fails.
+    with h5py.File(path.name, "w", driver="core", backing_store=False) as file:
+        group = frame_group(file)
+        for name, values in (
+            ("axis0", items),
+            ("axis1", rows),
+            ("block0_items", items),
+            ("block0_values", block),
         ):
-            chunks = (min(len(values), 4096), *values.shape[1:]) if len(values) else None
-            filters = {"compression": "gzip", "compression_opts": 9} if len(values) else {}
-            data = group.create_dataset(
-                name, data=values, chunks=chunks, shuffle=bool(filters), **filters
-            )
-            _describe(data, CLASS="CARRAY", TITLE="", VERSION="1.1")
-            if kind is not None:
-                _describe(data, kind=kind)
-                if kind == "string":
-                    _describe(data, nan_rep="nan")
-            data.attrs["transposed"] = np.uint8(1)
+            data = group.create_dataset(name, data=values, **storage(values))
+            describe_column(data)
+        file.flush()
+        image = file.id.get_file_image()
+    path.write_bytes(image)
+
+
+def frame_group(file: h5py.File) -> h5py.Group:
+    """Begin a pandas frame of one block in an empty HDF5 file.
+
+    Args:
+        file: open for writing.
+
+    Returns:
+        The group; ``axis0``, ``axis1``, ``block0_items`` and ``block0_values`` belong into it.
+    """
+    _describe(file, CLASS="GROUP", PYTABLES_FORMAT_VERSION="2.1", TITLE="", VERSION="1.0")
+    group = file.create_group(_GROUP, track_order=False)
+    _describe(
+        group,
+        CLASS="GROUP",
+        TITLE="",
+        VERSION="1.0",
+        axis0_variety="regular",
+        axis1_variety="regular",
+        block0_items_variety="regular",
+        encoding="UTF-8",
+        errors="strict",
+        ndim=2,
+        nblocks=1,
+        pandas_type="frame",
+    )
+    return group
+
+
+def storage(values: NDArray[np.generic]) -> dict[str, Any]:
+    """Choose chunks and filters of a data set.
+
+    Args:
+        values: (n,) or (n, columns) what is written.
+
+    Returns:
+        Arguments of ``create_dataset``.
+    """
+    if not len(values):
+        return {}
+    chunks = (min(len(values), 4096), *values.shape[1:])
+    return {"chunks": chunks, "compression": "gzip", "compression_opts": 9, "shuffle": True}
+
+
+def describe_column(data: h5py.Dataset) -> None:
+    """Attach the attributes that pandas looks for to a data set of a frame.
+
+    Args:
+        data: one-dimensional names or row numbers, or the two-dimensional numbers.
+    """
+    _describe(data, CLASS="CARRAY", TITLE="", VERSION="1.1")
+    if data.dtype.kind == "S":
+        _describe(data, kind="string", nan_rep="nan")
+    elif data.ndim == 1:
+        _describe(data, kind="integer")
+    data.attrs["transposed"] = np.uint8(1)
 
 
 def _describe(node: h5py.HLObject, **attributes: str | int) -> None:
