@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from bumpscout_tools import script as script_module
+from bumpscout_tools.detectors.settings import DETECTOR_NAMES
 from bumpscout_tools.errors import ConfigurationError, DetectorError, InputDataError
 from bumpscout_tools.events.view import View
 from bumpscout_tools.scan.plan import DetectorPlan
@@ -90,20 +91,37 @@ def test_a_summary_is_strict_json(tmp_path: Path) -> None:
         write_summary({"x": float("nan")}, tmp_path)
 
 
+PARAMETERS: dict[str, dict[str, object]] = {
+    "cwola": {"folds": 2, "members": 1, "trees": 10},
+    "cathode": {"folds": 2, "members": 1, "trees": 10, "steps": 20},
+    "column": {"anomalous": "low"},
+    "isolation-forest": {"folds": 2, "trees": 20},
+    "autoencoder": {"folds": 2, "hidden": [8, 1], "epochs": 5},
+}
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
 def test_the_rendered_script_computes_what_run_vetted_computes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    view, task = make_view(), make_task(n_jobs=2)
+    features = ("a",) if name == "column" else ("a", "b")
+    task = make_task(detector=name, parameters=PARAMETERS[name], features=features, n_jobs=2)
+    view = make_view()
     view.write(tmp_path / "view.parquet")
     (tmp_path / "task.json").write_text(task.model_dump_json())
     for function in (read_task, read_view, write_scores, write_summary):
         monkeypatch.setattr(function, "__defaults__", (tmp_path,))
-    exec(compile(render(DetectorPlan()), "script.py", "exec"), {"__name__": "__main__"})
+    script = render(DetectorPlan(name=name, features=features))
+    exec(compile(script, "script.py", "exec"), {"__name__": "__main__"})
     scores = np.load(tmp_path / "scores.npy", allow_pickle=False)
     assert scores.shape == (3000, 2)
     np.testing.assert_array_equal(scores, run_vetted(task, view))
     summary = json.loads((tmp_path / "summary.json").read_text())
-    assert summary == {"detector": "cwola", "events": 3000, "windows": 2}
+    assert summary == {"detector": name, "events": 3000, "windows": 2}
+
+
+def test_there_is_a_script_for_every_detector() -> None:
+    assert set(PARAMETERS) == set(DETECTOR_NAMES)
 
 
 def test_the_script_does_not_depend_on_the_settings() -> None:

@@ -6,26 +6,22 @@ from string import Template
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import ValidationError
 
-from bumpscout_tools.detectors.settings import CwolaSettings
-from bumpscout_tools.errors import ConfigurationError
 from bumpscout_tools.events.view import View
 from bumpscout_tools.scan.plan import DetectorPlan
 from bumpscout_tools.script import ScriptTask
 
 __all__ = ["render", "run_vetted"]
 
-_TEMPLATES = {
-    "cwola": Template('''\
+_SCRIPT = Template('''\
 """$title: scores for every signal window of the task."""
 
-from bumpscout_tools.detectors import CwolaHunting, CwolaSettings, cross_fit
+from bumpscout_tools.detectors import $imports, cross_fit
 from bumpscout_tools.script import read_task, read_view, write_scores, write_summary
 
 task = read_task()
 view = read_view()
-detector = CwolaHunting(CwolaSettings(**task.parameters))
+detector = $detector($settings(**task.parameters))
 scores = cross_fit(
     detector,
     view,
@@ -37,12 +33,26 @@ scores = cross_fit(
 write_scores(scores)
 write_summary({"detector": task.detector, "events": len(view), "windows": len(task.windows_gev)})
 ''')
+
+_DETECTORS = {
+    "cwola": ("CWoLa hunting", "CwolaHunting", "CwolaSettings"),
+    "cathode": ("CATHODE", "Cathode", "CathodeSettings"),
+    "column": ("A score of the file", "ColumnScore", "ColumnSettings"),
+    "isolation-forest": (
+        "Isolation forest",
+        "IsolationForestDetector",
+        "IsolationForestSettings",
+    ),
+    "autoencoder": ("Autoencoder", "AutoencoderDetector", "AutoencoderSettings"),
 }
 
 
 def render(detector: DetectorPlan) -> str:
     """Return the script of a vetted detector; settings and windows come from the task."""
-    return _TEMPLATES[detector.name].substitute(title="CWoLa hunting")
+    title, name, settings = _DETECTORS[detector.name]
+    return _SCRIPT.substitute(
+        title=title, imports=f"{name}, {settings}", detector=name, settings=settings
+    )
 
 
 def run_vetted(task: ScriptTask, view: View, n_jobs: int = 1) -> npt.NDArray[np.float64]:
@@ -57,17 +67,13 @@ def run_vetted(task: ScriptTask, view: View, n_jobs: int = 1) -> npt.NDArray[np.
         (n, n_windows) scores, equal to those that the script writes.
 
     Raises:
-        ConfigurationError: if the task's parameters are none of the detector's.
+        ConfigurationError: if there is no such detector or it has no such parameters.
         DetectorError: if a window cannot be trained.
     """
-    from bumpscout_tools.detectors import CwolaHunting, cross_fit
+    from bumpscout_tools.detectors import cross_fit, make_detector
 
-    try:
-        settings = CwolaSettings(**task.parameters)
-    except ValidationError as error:
-        raise ConfigurationError(f"Unusable settings of {task.detector}: {error}") from error
     return cross_fit(
-        CwolaHunting(settings),
+        make_detector(task.detector, task.parameters),
         view,
         task.windows_gev,
         features=task.features,

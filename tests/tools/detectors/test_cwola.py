@@ -61,7 +61,10 @@ def test_no_event_is_scored_by_a_model_that_saw_it(make_events) -> None:
 
 def test_copies_of_an_event_do_not_choose_each_other(make_events) -> None:
     view = make_events(4000)
-    assert preference(score(copied(view, same_id=False), GREEDY), view_of_copies(view)) > 15
+    apart = copied(view, same_id=False)
+    assert preference(score(apart, GREEDY, allow_copies=True), view_of_copies(view)) > 15
+    with pytest.raises(DetectorError, match="8000 of 8000 events have copies"):
+        score(apart, GREEDY)
     assert abs(preference(score(copied(view, same_id=True), GREEDY), view_of_copies(view))) < 6
 
 

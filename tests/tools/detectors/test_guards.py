@@ -98,6 +98,34 @@ def test_a_list_of_events_on_top_of_an_honest_score_loses_its_bump(make_events, 
     assert fired(score, view) == {"selection consistency"}
 
 
+def middle_reports(score: np.ndarray, view) -> dict[str, bool]:
+    """Guard a bump in the middle of the window."""
+    bump = (2620.0, 2780.0)
+    selected = np.zeros(len(view), dtype=bool)
+    selected[np.argsort(-score, kind="stable")[: round(EFFICIENCY * len(view))]] = True
+    inside = (view.mass >= WINDOW[0]) & (view.mass < WINDOW[1])
+    middle = (view.mass >= bump[0]) & (view.mass < bump[1])
+    expected = selected[~inside].mean() * middle.sum()
+    found = guard_score(score, view, WINDOW, bump, EFFICIENCY, expected)
+    return {report.name: report.fired for report in found}
+
+
+def test_a_small_lift_of_the_whole_score_shows_beside_the_rest_of_the_window(make_events) -> None:
+    view = make_events(24_000)
+    score = norm.ppf(honest(view))
+    middle = (view.mass >= 2620) & (view.mass < 2780)
+    assert not any(middle_reports(score, view).values())
+    assert middle_reports(score + 0.2 * middle, view)["local lift"]
+
+
+def test_events_put_on_top_of_a_bump_are_swapped_one_way_only(make_events, rng) -> None:
+    view = make_events(16_000)
+    rows = np.flatnonzero((view.mass >= 2620) & (view.mass < 2780))
+    score = honest(view)
+    score[rng.choice(rows, 60, replace=False)] = 2.0
+    assert middle_reports(score, view)["selection symmetry"]
+
+
 def test_a_constant_score_fires_and_does_not_crash(make_events) -> None:
     assert fired(np.zeros(8000), make_events()) >= BOTH
 
@@ -126,7 +154,7 @@ def test_cwola_on_a_signal_does_not_fire(make_events) -> None:
 
 def test_reports_say_their_numbers(make_events) -> None:
     view = make_events()
-    mass, feature, _ = reports(view.mass, view)
+    mass, feature, *_ = reports(view.mass, view)
     assert mass.value == pytest.approx(1.0, abs=0.01)
     assert "explains 100" in mass.message or "explains 99" in mass.message
     assert mass.value > mass.threshold

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
 
-from bumpscout_tools.detectors.cwola import CwolaHunting
-from bumpscout_tools.detectors.folds import fold_of, rank_within_folds
-from bumpscout_tools.errors import DetectorError
+from bumpscout_tools.detectors.copies import refuse_copies
+from bumpscout_tools.detectors.folds import fold_of, order_of, rank_within_folds
+from bumpscout_tools.detectors.inputs import inputs_of
+from bumpscout_tools.detectors.protocol import Detector, Progress, Stop, check_stop
+from bumpscout_tools.errors import TrainingStopped
 from bumpscout_tools.events.view import View
 
 __all__ = ["cross_fit"]
@@ -20,62 +22,90 @@ FloatArray = npt.NDArray[np.float64]
 
 
 def cross_fit(
-    detector: CwolaHunting,
+    detector: Detector,
     view: View,
     windows_gev: Sequence[tuple[float, float]],
     *,
     features: Sequence[str],
     seed: int,
     n_jobs: int = 1,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
+    stop: Stop | None = None,
+    allow_copies: bool = False,
 ) -> FloatArray:
     """Score every event in every signal window by k-folding.
 
     Each event keeps the models of its own fold, inside and outside the window (averaging all
-    folds outside makes a step at the window's edge), and is ranked within its fold.
+    folds outside makes a step at the window's edge), and is ranked within its fold. A detector
+    that knows nothing of windows is trained once a fold on the events of all masses, and its
+    score is repeated for each window.
 
     Args:
         detector: what is trained for each window and fold.
         view: n events.
         windows_gev: signal windows (low, high).
         features: names of the inputs, among those of the view; the scanned mass is none of them.
-        seed: fixes folds and trainings; the result does not depend on `n_jobs`.
-        n_jobs: trainings side by side (threads; LightGBM releases the interpreter lock).
+        seed: fixes folds and trainings; the result depends neither on `n_jobs` nor on the order
+            of the events.
+        n_jobs: trainings side by side (threads; LightGBM and torch release the interpreter lock).
         progress: called with (done, total) trainings.
+        stop: asked between the steps of all trainings; True ends them and nothing is returned.
+        allow_copies: score events that occur under several ids in several folds all the same;
+            only to show the fake bumps that they make.
 
     Returns:
         (n, n_windows) rank within the fold in (0, 1), higher is more anomalous.
 
     Raises:
-        DetectorError: if a feature is unknown or a window cannot be trained.
+        DetectorError: if a feature is unknown, a window cannot be trained, or events have copies
+            in other folds.
+        TrainingStopped: if `stop` said so.
     """
-    unknown = [name for name in features if name not in view.feature_names]
-    if unknown or not features:
-        raise DetectorError(
-            f"Unknown features {unknown}; this view offers {', '.join(view.feature_names)}."
-        )
-    inputs = np.ascontiguousarray(view.features[:, [view.feature_names.index(f) for f in features]])
-    folds = detector.settings.folds
-    fold = fold_of(view.event_id, folds, seed)
-    raw = np.empty((len(view), len(windows_gev)))
-    jobs = [(w, f) for w in range(len(windows_gev)) for f in range(folds)]
+    order = order_of(view.event_id, view.mass)
+    inputs, mass = inputs_of(view, features)[order], view.mass[order]
+    fold = fold_of(view.event_id[order], detector.folds, seed)
+    if not allow_copies:
+        refuse_copies(view.select(order), fold)
+    trained_for = tuple(windows_gev) if detector.uses_window else (None,)
+    raw = np.empty((len(view), len(trained_for)))
+    jobs = [(w, f) for w in range(len(trained_for)) for f in range(detector.folds)]
     seeds = np.random.SeedSequence(seed).generate_state(len(jobs), np.uint32) // 4
     done = 0
+    failed = threading.Event()
     lock = threading.Lock()
+
+    def ended() -> bool:
+        return failed.is_set() or (stop is not None and stop())
 
     def run(number: int) -> None:
         nonlocal done
-        window, test_fold = jobs[number]
+        column, test_fold = jobs[number]
         test = fold == test_fold
-        raw[test, window] = detector.fit_score(
-            inputs, view.mass, ~test, test, windows_gev[window], int(seeds[number])
-        )
+        train = ~test if detector.folds > 1 else test
+        try:
+            check_stop(ended)
+            fitted = detector.fit(
+                inputs[train], mass[train], trained_for[column], int(seeds[number]), stop=ended
+            )
+            raw[test, column] = fitted.score(inputs[test], mass[test])
+        except BaseException:
+            failed.set()
+            raise
         with lock:
             done += 1
             if progress is not None:
                 progress(done, len(jobs))
 
     with ThreadPoolExecutor(max(1, n_jobs)) as pool:
-        for future in [pool.submit(run, number) for number in range(len(jobs))]:
-            future.result()
-    return np.column_stack([rank_within_folds(column, fold) for column in raw.T])
+        _raise_first([pool.submit(run, number) for number in range(len(jobs))])
+    ranks = np.empty_like(raw)
+    for column in range(raw.shape[1]):
+        ranks[order, column] = rank_within_folds(raw[:, column], fold)
+    return ranks if detector.uses_window else np.repeat(ranks, len(windows_gev), axis=1)
+
+
+def _raise_first(futures: list[Future[None]]) -> None:
+    """Wait for all, and raise the error that ended the others rather than their being stopped."""
+    errors = [error for future in futures if (error := future.exception()) is not None]
+    for error in sorted(errors, key=lambda error: isinstance(error, TrainingStopped)):
+        raise error

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
-import lightgbm
 import numpy as np
 import numpy.typing as npt
 
+from bumpscout_tools.detectors.boosting import BoostedEnsemble, train_ensemble
+from bumpscout_tools.detectors.protocol import Progress, Stop
 from bumpscout_tools.detectors.settings import CwolaSettings
 from bumpscout_tools.errors import DetectorError
 
@@ -30,6 +32,12 @@ class CwolaHunting:
     """
 
     settings: CwolaSettings = field(default_factory=CwolaSettings)
+    uses_window: ClassVar[bool] = True
+
+    @property
+    def folds(self) -> int:
+        """Folds of cross-fitting."""
+        return self.settings.folds
 
     def fit_score(
         self,
@@ -56,11 +64,33 @@ class CwolaHunting:
         Raises:
             DetectorError: if window or a side band holds too few events to train on.
         """
+        return self.fit(features[train], mass[train], window_gev, seed).score(
+            features[test], mass[test]
+        )
+
+    def fit(
+        self,
+        features: FloatArray,
+        mass: FloatArray,
+        window_gev: tuple[float, float] | None,
+        seed: int,
+        *,
+        stop: Stop | None = None,
+        progress: Progress | None = None,
+    ) -> TrainedCwola:
+        """Train on window and side bands among the rows; see `Detector.fit`.
+
+        Raises:
+            DetectorError: if window or a side band holds too few events to train on.
+            TrainingStopped: if `stop` said so.
+        """
+        if window_gev is None:
+            raise DetectorError("CWoLa hunting needs a signal window.")
         low, high = window_gev
         width = np.log(high / low) * self.settings.sideband_windows
-        inside = train & (mass >= low) & (mass < high)
-        below = train & (mass >= low * np.exp(-width)) & (mass < low)
-        above = train & (mass >= high) & (mass < high * np.exp(width))
+        inside = (mass >= low) & (mass < high)
+        below = (mass >= low * np.exp(-width)) & (mass < low)
+        above = (mass >= high) & (mass < high * np.exp(width))
         counts = [int(part.sum()) for part in (below, inside, above)]
         if min(counts) < MIN_CLASS_EVENTS:
             raise DetectorError(
@@ -72,36 +102,25 @@ class CwolaHunting:
         weight = np.ones(len(rows))
         weight[below[rows]] = 0.5 * inside.sum() / below.sum()
         weight[above[rows]] = 0.5 * inside.sum() / above.sum()
-        data = lightgbm.Dataset(
+        ensemble = train_ensemble(
             features[rows],
-            label=inside[rows].astype(np.float64),
-            weight=weight,
-            params={"max_bin": 127, "verbosity": -1, "num_threads": 1},
-            free_raw_data=False,
+            inside[rows],
+            weight,
+            self.settings,
+            seed,
+            stop=stop,
+            progress=progress,
         )
-        score = np.zeros(int(test.sum()))
-        for member in range(self.settings.members):
-            try:
-                booster = lightgbm.train(
-                    self._parameters(seed + member), data, num_boost_round=self.settings.trees
-                )
-            except lightgbm.basic.LightGBMError as error:
-                raise DetectorError(f"CWoLa cannot be trained: {error}") from error
-            score += booster.predict(features[test], raw_score=True, num_threads=1)
-        return score / self.settings.members
+        return TrainedCwola(ensemble)
 
-    def _parameters(self, seed: int) -> dict[str, object]:
-        return {
-            "objective": "binary",
-            "num_leaves": self.settings.leaves,
-            "learning_rate": self.settings.learning_rate,
-            "min_data_in_leaf": self.settings.min_child_events,
-            "bagging_fraction": 0.8,
-            "bagging_freq": 1,
-            "feature_fraction": 1.0,
-            "num_threads": 1,
-            "seed": seed,
-            "deterministic": True,
-            "force_row_wise": True,
-            "verbosity": -1,
-        }
+
+@dataclass(frozen=True)
+class TrainedCwola:
+    """The classifier of one window."""
+
+    ensemble: BoostedEnsemble
+
+    def score(self, features: FloatArray, mass: FloatArray) -> FloatArray:
+        """Return the mean raw score (n,) of the members; the mass is not looked at."""
+        del mass
+        return self.ensemble.score(features)
