@@ -9,14 +9,7 @@ from pydantic import JsonValue
 from bumpscout_agents.static_checks import ALLOWED_IMPORTS
 from bumpscout_tools.scan.plan import DetectorPlan, SearchPlan
 
-__all__ = ["detector_names", "plan_schema", "tool_catalogue"]
-
-
-def detector_names() -> tuple[str, ...]:
-    """Return the names of the detectors that a plan can hold."""
-    schema = DetectorPlan.model_json_schema()["properties"]["name"]
-    found = schema.get("enum", [schema.get("const")])
-    return tuple(str(name) for name in found)
+__all__ = ["plan_schema", "tool_catalogue"]
 
 
 def plan_schema() -> dict[str, JsonValue]:
@@ -27,8 +20,9 @@ def plan_schema() -> dict[str, JsonValue]:
 def tool_catalogue() -> dict[str, JsonValue]:
     """Return what plans and scripts can use, as the values of the prompt ``tool_catalogue``.
 
-    Keys: ``detectors`` (the JSON schema of a detector's plan, with its settings), ``features``
-    (name -> meaning), ``functions`` (signature -> docstring), ``imports``.
+    Keys: ``guide`` (which detector to use when, and what it assumes and costs), ``detectors`` (the
+    JSON schema of a detector's plan, with its settings), ``features`` (name -> meaning),
+    ``functions`` (signature -> docstring), ``imports``.
     """
     from bumpscout_tools import detectors, script
     from bumpscout_tools.features.dijet import DIJET_FEATURES
@@ -40,6 +34,7 @@ def tool_catalogue() -> dict[str, JsonValue]:
             functions[f"{module.__name__}.{name}{_signature(item)}"] = inspect.getdoc(item) or ""
     features: dict[str, JsonValue] = dict(DIJET_FEATURES)
     return {
+        "guide": inspect.getdoc(detectors) or "",
         "detectors": DetectorPlan.model_json_schema(),
         "features": features,
         "functions": functions,

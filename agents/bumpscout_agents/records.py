@@ -42,6 +42,8 @@ class TaskRecord(_Record):
         script_sha256: of the last script.
         vetted: whether the accepted script is a template of the tool library.
         error: why it failed.
+        withheld: whether a failed task left scores that were seen before they were rejected: they
+            are scanned and count as tests, and make no bump.
         sandbox_s: time in the sandbox, all attempts together.
     """
 
@@ -54,6 +56,7 @@ class TaskRecord(_Record):
     script_sha256: str | None = None
     vetted: bool = False
     error: str | None = None
+    withheld: bool = False
     sandbox_s: float = 0.0
 
 

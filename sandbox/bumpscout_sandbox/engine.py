@@ -15,8 +15,9 @@ from bumpscout_tools.events.view import View
 from bumpscout_tools.scan.cross_sections import Resolved, resolve_cross_sections
 
 if TYPE_CHECKING:
+    from bumpscout_tools.detectors.guards import GuardReport
     from bumpscout_tools.scan.execute import Prepared
-    from bumpscout_tools.scan.outcome import ScanOutcome, Verdict
+    from bumpscout_tools.scan.outcome import Cell, ScanOutcome, Verdict
     from bumpscout_tools.scan.plan import DetectorPlan, SearchPlan
     from bumpscout_tools.scan.significance import FinalSignificance
     from bumpscout_tools.script import ScriptTask
@@ -77,6 +78,25 @@ class ScanEngine(Protocol):
         significance: FinalSignificance,
     ) -> ScanOutcome:
         """Return the calibrated ranking with guards; see `bumpscout_tools.scan.conclude`."""
+
+    def controls(
+        self,
+        plan: SearchPlan,
+        prepared: Prepared,
+        scores: Sequence[FloatArray],
+        cell: Cell,
+        significance: FinalSignificance,
+        *,
+        seed: int,
+        executor: Executor,
+        run_script: RunScript,
+        scripts_key: str,
+        folder: Path,
+        progress: Progress,
+        parallel: int,
+        out_of_time: Callable[[], bool],
+    ) -> tuple[GuardReport, ...]:
+        """Run the scripts again on the same events, changed; see `scan.controls`."""
 
     def decide(
         self,
@@ -170,6 +190,44 @@ class ToolsEngine:
         from bumpscout_tools.scan.conclude import conclude
 
         return conclude(plan, prepared, scores, outcome, significance.calibration)
+
+    def controls(
+        self,
+        plan: SearchPlan,
+        prepared: Prepared,
+        scores: Sequence[FloatArray],
+        cell: Cell,
+        significance: FinalSignificance,
+        *,
+        seed: int,
+        executor: Executor,
+        run_script: RunScript,
+        scripts_key: str,
+        folder: Path,
+        progress: Progress,
+        parallel: int,
+        out_of_time: Callable[[], bool],
+    ) -> tuple[GuardReport, ...]:
+        """See `ScanEngine.controls`."""
+        from bumpscout_tools.scan.controls import control_guard, memory_guard
+
+        memory = memory_guard(prepared, scores, cell, seed=seed, run_script=run_script)
+        if memory.fired:
+            return (memory,)
+        controls = control_guard(
+            plan,
+            prepared,
+            significance,
+            seed=seed,
+            executor=executor,
+            run_script=run_script,
+            scripts_key=scripts_key,
+            folder=folder,
+            progress=progress,
+            parallel=parallel,
+            out_of_time=out_of_time,
+        )
+        return memory, controls
 
     def decide(
         self,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from bumpscout_tools.events.table import EventTable, Particles
     from bumpscout_tools.features.catalogue import Inputs
 
-__all__ = ["MAX_LISTED", "parse_events", "parse_inspection"]
+__all__ = ["MAX_LISTED", "parse_events", "parse_format", "parse_inspection"]
 
 Arrays = dict[str, npt.NDArray[np.generic]]
 FloatArray = npt.NDArray[np.float64]
@@ -85,6 +85,17 @@ def parse_events(
         arrays["masses"] = np.ascontiguousarray(spectra.masses)
         arrays["categories"] = spectra.categories
     return data, arrays
+
+
+def parse_format(path: str, name: str) -> tuple[dict[str, JsonValue], Arrays]:
+    """Return the layout of a file of events, without reading any event."""
+    from bumpscout_tools.events.open import open_reader
+
+    try:
+        with open_reader(Path(path)) as reader:
+            return {"format": reader.contents.format}, {}
+    except InputDataError as error:
+        raise InputDataError(str(error).replace(path, name)) from error
 
 
 def parse_inspection(path: str, name: str) -> tuple[dict[str, JsonValue], Arrays]:

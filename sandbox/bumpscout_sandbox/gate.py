@@ -22,7 +22,9 @@ from pydantic import JsonValue
 from bumpscout_sandbox.blinding import Approver
 from bumpscout_sandbox.card import DatasetCard
 from bumpscout_sandbox.engine import Claim, Progress, ScanEngine, ToolsEngine, resolve_on
-from bumpscout_sandbox.ledger import TORN, Ledger, Mark
+from bumpscout_sandbox.figures import keep_figures
+from bumpscout_sandbox.judge import Judge, unplanned_tests
+from bumpscout_sandbox.ledger import Ledger, Mark
 from bumpscout_sandbox.limits import Limits
 from bumpscout_sandbox.marks import CHECKPOINT_FILE, read_mark, write_mark
 from bumpscout_sandbox.provider import NAME_PATTERN, Provider
@@ -33,7 +35,6 @@ from bumpscout_sandbox.text import printable
 from bumpscout_sandbox.vault import Vault
 from bumpscout_tools.errors import ConfigurationError, DetectorError
 from bumpscout_tools.events.view import View
-from bumpscout_tools.files import write_atomic
 from bumpscout_tools.scan.cross_sections import Resolved
 from bumpscout_tools.scan.plan import DetectorPlan, SearchPlan
 from bumpscout_tools.scan.serial import SerialExecutor
@@ -128,8 +129,9 @@ class Gate:
         """Run a detector's script in the wall on the data and judge what it leaves.
 
         A script that was accepted for the same view and task is not run again. The last accepted
-        script of a detector is the one that `explore` and `freeze` use. Under staged blinding the
-        script sees masses drawn from a smooth fit, because what it prints is shown to its writer.
+        script of a detector is the one that `explore` and `freeze` use. What a script prints is
+        shown to its writer, so one that is not vetted sees masses drawn from a smooth fit: no later
+        script can remember which events make a bump. Under staged blinding all scripts do.
 
         Args:
             task_id: names the folder of its figures: ``tasks/<task_id>``.
@@ -146,11 +148,10 @@ class Gate:
             raise ConfigurationError(f"The task id {task_id!r} cannot name a folder.")
         prepared = self._engine.prepare(plan, self._view, self._seed)
         task = prepared.tasks[detector_index]
-        shown = prepared.view
-        if self._blinded:
+        vetted, shown = script == self._engine.render(detector), prepared.view
+        if self._blinded or not vetted:
             shown = self._engine.with_smooth_masses(plan, prepared, self._seed)
         key = content_key(script, shown, task)
-        vetted = script == self._engine.render(detector)
         known = self._store.load_run(key)
         if known is not None:
             if known.accepted:
@@ -170,7 +171,7 @@ class Gate:
             script_sha256=text_sha256(script),
             vetted=vetted,
             summary=run.summary,
-            figures=self._keep_figures(task_id, run.figures),
+            figures=keep_figures(self._run_dir, task_id, run.figures),
         )
         self._store.save(key, task_run, run.scores)
         if task_run.accepted:
@@ -245,8 +246,7 @@ class Gate:
         plan = frozen.plan
         if plan.sha256() != frozen.sha256:
             raise ConfigurationError(
-                f"The plan has the hash {plan.sha256()}, but {frozen.sha256} was frozen and "
-                "approved."
+                f"The plan {plan.sha256()} is not {frozen.sha256}, which was frozen and approved."
             )
         self._check_frozen(frozen)
         scripts = tuple(self._store.script(sha256) for sha256 in frozen.scripts_sha256)
@@ -268,6 +268,7 @@ class Gate:
             self._scores(detector, script, task, prepared.view)
             for detector, script, task in zip(plan.detectors, scripts, prepared.tasks, strict=True)
         ]
+        replays, key = self._replays(plan, scripts), "/".join(frozen.scripts_sha256)
         significance = self._engine.significance(
             plan,
             prepared,
@@ -275,8 +276,8 @@ class Gate:
             outcome,
             seed=self._seed,
             executor=self._executor,
-            run_script=self._replays(plan, scripts),
-            scripts_key="/".join(frozen.scripts_sha256),
+            run_script=replays,
+            scripts_key=key,
             folder=self._store.folder,
             progress=progress,
             parallel=self._parallel,
@@ -284,13 +285,37 @@ class Gate:
         )
         outcome = self._engine.conclude(plan, prepared, scores, outcome, significance)
         if self._blinded:
-            share = 1.0 - self._vault.explored_share
-            outcome = outcome.model_copy(update={"luminosity_share": share})
-        objections = self._objections(outcome)
+            explored = self._vault.explored_share
+            outcome = outcome.model_copy(update={"luminosity_share": 1.0 - explored})
+        judge = Judge(
+            engine=self._engine,
+            plan=plan,
+            significance=significance,
+            claim=claim,
+            # Under staged blinding exploration saw other events than those of the claim.
+            objections=() if self._blinded else unplanned_tests(self._ledger, outcome),
+            unvetted=frozenset(i for i, text in enumerate(replays.scripts) if text is not None),
+            controls=lambda best: self._engine.controls(
+                plan,
+                prepared,
+                scores,
+                best,
+                significance,
+                seed=self._seed,
+                executor=self._executor,
+                run_script=replays,
+                scripts_key=key,
+                folder=self._store.folder,
+                progress=progress,
+                parallel=self._parallel,
+                out_of_time=out_of_time,
+            ),
+        )
+        outcome, verdict = judge.decide(outcome)
         return FinalScan(
             outcome=outcome,
             significance=significance,
-            verdict=self._engine.decide(plan, outcome, significance, claim, objections),
+            verdict=verdict,
             ledger_head=self._ledger.head,
             ledger_count=self._ledger.count,
             n_tests=len(self._ledger.test_ids()),
@@ -324,18 +349,6 @@ class Gate:
     @property
     def _blinded(self) -> bool:
         return self._card.blinding == "staged"
-
-    def _objections(self, outcome: ScanOutcome) -> tuple[str, ...]:
-        if self._blinded:
-            return ()  # exploration saw other events than those of the claim
-        known = {test for test in self._ledger.test_ids() if not test.startswith(TORN)}
-        others = len(known - {cell.test_id for cell in outcome.cells})
-        if not others:
-            return ()
-        return (
-            f"{others} tests of the exploration are not part of the final plan, so neither scan p "
-            "nor replays account for them",
-        )
 
     def _accepted(self, plan: SearchPlan) -> tuple[str, ...]:
         scripts = [self._store.accepted(detector) for detector in plan.detectors]
@@ -377,18 +390,6 @@ class Gate:
         )
         limits = self._limits.model_copy(update={"cpus": 1})
         return ReplayScripts(unvetted, self._provider, limits, self._engine, self._cold)
-
-    def _keep_figures(self, task_id: str, figures: dict[str, bytes]) -> tuple[str, ...]:
-        kept: list[str] = []
-        for name, png in figures.items():
-            path = Path("tasks") / task_id / name
-            folder = self._run_dir / path.parent
-            if folder.is_symlink() or folder.parent.is_symlink():
-                raise ConfigurationError(f"{folder} is a link; a run keeps its figures itself.")
-            # A link in the place of the figure is replaced, not followed.
-            write_atomic(self._run_dir / path, png)
-            kept.append(str(path))
-        return tuple(kept)
 
 
 def _detector(plan: SearchPlan, index: int) -> DetectorPlan:

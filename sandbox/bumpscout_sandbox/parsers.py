@@ -15,11 +15,12 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import JsonValue
 
-from bumpscout_sandbox.event_parsers import parse_events, parse_inspection
+from bumpscout_sandbox.event_parsers import parse_events, parse_format, parse_inspection
 from bumpscout_tools.errors import InputDataError
 
 __all__ = [
     "parse_events",
+    "parse_format",
     "parse_inspection",
     "parse_json",
     "parse_npy",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -51,8 +52,9 @@ def run_scores(
 ) -> ScoreRun:
     """Run a script in the wall on a view and check its artifacts.
 
-    A script that is not vetted sees identifiers of its own, keyed by its text: what an earlier
-    script printed means nothing to it, and those of data and pseudo-data look alike.
+    A script that is not vetted sees identifiers and an order of the rows of its own, keyed by its
+    text: what an earlier script printed means nothing to it, and those of data and pseudo-data look
+    alike.
 
     Args:
         provider: the wall.
@@ -80,7 +82,8 @@ def run_scores(
     with scratch_folder() as folder:
         (folder / "in").mkdir()
         (folder / "out").mkdir()
-        shown = view if vetted else view.rekeyed(script)
+        order = np.arange(len(view)) if vetted else _own_order(script, len(view))
+        shown = view if vetted else view.rekeyed(script).select(order)
         shown.write(folder / "in" / "view.parquet")
         (folder / "in" / "task.json").write_text(task.model_dump_json(), encoding="utf-8")
         job = Job(
@@ -101,10 +104,16 @@ def run_scores(
     scores = passed["scores.npy"].array if "scores.npy" in passed else None
     if scores is not None:
         found = score_problems(scores, len(view), task.windows_gev)
-        scores, problems = (None, [*problems, *found]) if found else (scores, problems)
+        problems += found
+        scores = None if found else scores[np.argsort(order)]
     summary = passed["summary.json"].value if "summary.json" in passed else None
     figures = {n: passed[n].png for n in FIGURES if n in passed}
     return ScoreRun(result, scores, summary, figures, tuple(problems))
+
+
+def _own_order(script: str, n: int) -> npt.NDArray[np.int64]:
+    key = hashlib.sha256(script.encode("utf-8", "surrogatepass")).digest()
+    return np.random.default_rng(int.from_bytes(key)).permutation(n)
 
 
 def score_problems(

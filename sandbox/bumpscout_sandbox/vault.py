@@ -20,9 +20,13 @@ from bumpscout_tools.events.npy import column_list
 from bumpscout_tools.events.spectra import SpectraTable
 from bumpscout_tools.events.view import View
 
-__all__ = ["MIN_EVENTS", "Vault"]
+__all__ = ["MIN_EVENTS", "Blinding", "Vault", "default_blinding"]
+
+Blinding = Literal["open", "staged"]
 
 MIN_EVENTS = 500
+OPEN_FORMATS = ("lhco-features-h5", "lhco-raw-h5", "lhco-sr-npy", "lhe")
+"""Layouts of benchmarks and simulation; all others may be data that nobody has looked at."""
 NAME_LENGTH = 80
 NOTE_LENGTH = 400
 
@@ -43,7 +47,7 @@ class Vault:
         path: Path,
         *,
         seed: int,
-        blinding: Literal["open", "staged"] = "open",
+        blinding: Blinding = "open",
         inputs: Literal["dijet", "rmm"] = "dijet",
     ) -> Vault:
         """Read a file of events.
@@ -137,18 +141,40 @@ class Vault:
         return 1.0 if self._stages is None else EXPLORED_SHARE
 
 
+def default_blinding(path: Path) -> Blinding:
+    """Return ``open`` for benchmarks and simulation by their layout, else ``staged``.
+
+    Raises:
+        InputDataError: if the file is missing, damaged or of no known format.
+    """
+    name = printable(path.name, NAME_LENGTH)
+    _check_file(path, name)
+    reply = call_confined(
+        "bumpscout_sandbox.parsers:parse_format",
+        {"path": str(path.resolve()), "name": name},
+        subject=name,
+        readable=[path, column_list(path)],
+        limits=ConfinedLimits.for_file(path),
+    )
+    return "open" if reply.data.get("format") in OPEN_FORMATS else "staged"
+
+
 def _sha256(path: Path, name: str) -> str:
+    _check_file(path, name)
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputDataError(f"{name} cannot be read: {error.strerror}.") from error
+
+
+def _check_file(path: Path, name: str) -> None:
     if not path.exists():
         raise InputDataError(
             f"There is no file {printable(str(path), 300)}; check the path given to --data."
         )
     if not path.is_file():
         raise InputDataError(f"{name} is no regular file; give --data one file of events.")
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise InputDataError(f"{name} cannot be read: {error.strerror}.") from error
 
 
 def _view(reply: ConfinedReply) -> View:
@@ -174,7 +200,7 @@ def _names(reply: ConfinedReply, key: str) -> tuple[str, ...]:
 
 
 def _card(
-    reply: ConfinedReply, view: View, name: str, digest: str, blinding: Literal["open", "staged"]
+    reply: ConfinedReply, view: View, name: str, digest: str, blinding: Blinding
 ) -> DatasetCard:
     from bumpscout_tools.features.catalogue import FEATURES
     from bumpscout_tools.features.dijet import DropReport

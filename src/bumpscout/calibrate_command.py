@@ -55,6 +55,13 @@ _File = click.Path(path_type=Path)
     help="Pseudo-experiments at each strength.",
 )
 @click.option(
+    "--n-contaminated",
+    type=click.IntRange(0, 100_000),
+    default=10,
+    show_default=True,
+    help="Of these, how many get a null generator fitted to them, signal and all.",
+)
+@click.option(
     "--n-replays",
     type=click.IntRange(1, 1000),
     default=1,
@@ -83,8 +90,9 @@ def calibrate(
     Background-only data sets are drawn from a density fitted to the data. Each is scanned, gets a
     null generator and replays of its own, and is ranked among the replays of the others. With
     --signal, events are injected at each strength and the detectors retrained: how often it is
-    found, at what mass, with what yield, and what strength 3 and 5 sigma need with and without the
-    anomaly cut. Example:
+    found, at what mass, with what yield, what strength 3 and 5 sigma need with and without the
+    anomaly cut, and what it costs that a search fits its null to data with the signal in them. For
+    both it says what verdicts searches would give. Example:
 
         bumpscout calibrate scan.yaml --signal zprime.h5 --strength 1 --out cal
     """

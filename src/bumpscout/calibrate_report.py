@@ -9,12 +9,20 @@ from typing import TYPE_CHECKING, Literal, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from bumpscout.calibrate_tables import (
+    contamination_markdown,
+    estimate_text,
+    rate_text,
+    verdict_markdown,
+)
 from bumpscout.words import printable
 from bumpscout_tools.errors import InputDataError
 from bumpscout_tools.files import write_atomic
-from bumpscout_tools.scan.alarms import AlarmRates, NullTrial, Rate, alarm_rates, pooled_p
+from bumpscout_tools.scan.alarms import AlarmRates, NullTrial, alarm_rates, pooled_p
 from bumpscout_tools.scan.injection import Injected
-from bumpscout_tools.scan.performance import Performance, Reach, performance
+from bumpscout_tools.scan.performance import Performance, performance
+from bumpscout_tools.scan.reach import Reach
+from bumpscout_tools.scan.verdict_rates import VerdictRates
 
 if TYPE_CHECKING:
     from bumpscout_tools.scan.plan import SearchPlan
@@ -97,8 +105,12 @@ def write_calibration(folder: Path, report: Calibration) -> None:
         reach_figure,
         yield_figure,
     )
+    from bumpscout_tools.plots.verdicts import closure_figure, verdict_figure
 
     figures = {"false-alarms": alarm_figure(np.array(report.null_p), report.alarms)}
+    figures["verdicts"] = verdict_figure(report.alarms.verdicts, report.signal)
+    if report.alarms.closures is not None:
+        figures["closure"] = closure_figure(report.alarms.closures, report.signal)
     if report.signal is not None:
         figures["detection"] = detection_figure(report.signal)
         if report.signal.reach:
@@ -120,9 +132,11 @@ def calibration_text(report: Calibration, folder: Path) -> str:
         for at in signal.strengths:
             bias = "" if at.mass_bias is None else f", median mass {100 * at.mass_bias:+.1f}%"
             lines.append(
-                f"  S/sqrt(B) {at.strength:g}: {_rate(at.found_5pc)} at p <= 5%, "
-                f"{_rate(at.found_1pc)} at p <= 1%{bias}"
+                f"  S/sqrt(B) {at.strength:g}: {rate_text(at.found_5pc)} at p <= 5%, "
+                f"{rate_text(at.found_1pc)} at p <= 1%{bias}"
             )
+            if at.verdicts is not None:
+                lines.append(f"    verdicts: {_verdicts(at.verdicts)}")
         lines += [f"  {line}" for line in _notes(signal)]
     lines.append(f"Figures and tables: {folder / TEXT_FILE}")
     return "\n".join(printable(line, 400) for line in lines)
@@ -130,19 +144,20 @@ def calibration_text(report: Calibration, folder: Path) -> str:
 
 def _alarm_lines(alarms: AlarmRates) -> list[str]:
     lines = [
-        f"procedure p <= {level} in {_rate(found)} background-only data sets"
+        f"procedure p <= {level} in {rate_text(found)} background-only data sets"
         for level, found in alarms.below.items()
     ]
     return [
         *lines,
         f"data sets against {alarms.n_replays} replays: Kolmogorov-Smirnov p = {alarms.ks_p:.2g}",
-        f"local z above 3 in {_rate(alarms.local_z_above_3)}: what local p alone would claim",
-        f"a guard fired on the largest excess of {_rate(alarms.guard_fired)}",
+        f"local z above 3 in {rate_text(alarms.local_z_above_3)}: what local p alone would claim",
+        f"a guard fired on the largest excess of {rate_text(alarms.guard_fired)}",
+        f"verdicts: {_verdicts(alarms.verdicts)}",
     ]
 
 
-def _rate(found: Rate) -> str:
-    return f"{found.k} of {found.n} ({found.value:.3g}, {found.low:.2g} to {found.high:.2g})"
+def _verdicts(rates: VerdictRates) -> str:
+    return ", ".join(f"{name} {found.k} of {found.n}" for name, found in rates.verdicts.items())
 
 
 def _reach_lines(reach: Sequence[Reach]) -> list[str]:
@@ -150,11 +165,12 @@ def _reach_lines(reach: Sequence[Reach]) -> list[str]:
     for point in reach:
         cut = "no cut" if point.efficiency is None else f"{100 * point.efficiency:.3g}% kept"
         needed = [
-            f"{value:.2g} for {sigma} sigma"
+            f"{estimate_text(value)} for {sigma} sigma"
             for sigma, value in ((3, point.for_3_sigma), (5, point.for_5_sigma))
             if value is not None
         ]
-        gain = "" if point.gain_percent is None else f"; dZ {point.gain_percent:+.0f}%"
+        dz = point.gain_percent
+        gain = "" if dz is None else f"; dZ {estimate_text(dz, '+.0f')}%"
         where = ", ".join(needed) if needed else "3 and 5 sigma lie outside the strengths injected"
         lines.append(f"{cut}: S/sqrt(B) {where}{gain}")
     return lines
@@ -174,6 +190,7 @@ def _markdown(report: Calibration, figures: Sequence[str]) -> str:
         "## False alarms",
         "",
         *(f"- {line}." for line in _alarm_lines(alarms)),
+        *verdict_markdown(alarms, report.signal),
     ]
     if report.signal is not None:
         lines += _signal_markdown(report.signal)
@@ -189,8 +206,8 @@ def _signal_markdown(signal: Performance) -> list[str]:
         "",
         "Injected into new background, detectors retrained. Strength is the expected S/sqrt(B) "
         "within 5% of the mass before any cut; found means within 5% of the mass. Each is ranked "
-        "among the replays of background-only data sets; a null generator fitted to data with the "
-        "signal in them may find less.",
+        "among the replays of background-only data sets. Intervals of the reach and of dZ are from "
+        "a bootstrap over the repetitions.",
         "",
         "| S/sqrt(B) | signal events | found, p <= 5% | found, p <= 1% | median p | local z | "
         "mass bias | mass spread |",
@@ -201,18 +218,21 @@ def _signal_markdown(signal: Performance) -> list[str]:
         bias = "" if at.mass_bias is None else f"{100 * at.mass_bias:+.2f}%"
         spread = "" if at.mass_spread is None else f"{100 * at.mass_spread:.2f}%"
         lines.append(
-            f"| {at.strength:g} | {at.mean_signal:.0f} | {_rate(at.found_5pc)} | "
-            f"{_rate(at.found_1pc)} | {at.median_p:.2g} | {z} | {bias} | {spread} |"
+            f"| {at.strength:g} | {at.mean_signal:.0f} | {rate_text(at.found_5pc)} | "
+            f"{rate_text(at.found_1pc)} | {at.median_p:.2g} | {z} | {bias} | {spread} |"
         )
+    lines += contamination_markdown(signal)
     if not signal.reach:
         return [*lines, "", *(f"- {line}." for line in _notes(signal))]
     lines += [
         "",
         "Yields near the true mass, in an interval that does not depend on the events, behind the "
         "plan's first detector; pull is (measured - mean true) / error, and the 68% interval "
-        "should hold the mean truth in 68%. z is local, with the error of the fit; behind a cut it "
-        "is in null widths, and empty where too few events are expected for a fit that can be "
-        "believed. dZ is the gain in Z = s/sqrt(b) at the largest strength.",
+        "should hold the mean truth in 68%. Bias and width that repetitions without a signal "
+        "show, and the spread of the efficiency from training to training, are in the interval. z "
+        "is local, with the error of the fit; behind a cut it is in null widths, and empty where "
+        "too few events are expected for a fit that can be believed. dZ is the gain in Z = "
+        "s/sqrt(b) at the largest strength.",
         "",
         "| S/sqrt(B) | kept | true | measured | pull mean | pull width | truth in 68% interval | "
         "median z |",
@@ -226,7 +246,7 @@ def _signal_markdown(signal: Performance) -> list[str]:
             width = "" if row.pull_width is None else f"{row.pull_width:.2f}"
             lines.append(
                 f"| {at.strength:g} | {kept} | {row.mean_true:.1f} | {row.mean_measured:.1f} | "
-                f"{mean} | {width} | {_rate(row.covered)} | {z} |"
+                f"{mean} | {width} | {rate_text(row.covered)} | {z} |"
             )
     return [*lines, "", *(f"- {line}." for line in _notes(signal))]
 

@@ -8,16 +8,15 @@ same command goes on after an interruption.
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Callable, Mapping
-from concurrent.futures import Executor, Future
+from collections.abc import Callable
+from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from bumpscout.calibrate_report import Calibration, calibration_text, write_calibration
 from bumpscout.cluster import local_executor, usable_cpus
@@ -25,8 +24,9 @@ from bumpscout.files import read_model
 from bumpscout.folder import Options
 from bumpscout.scan_config import read_config
 from bumpscout.steps import check_there, open_vault
+from bumpscout.trial_store import run_tasks
 from bumpscout_tools.errors import ConfigurationError, InputDataError
-from bumpscout_tools.files import append_line, write_atomic
+from bumpscout_tools.files import write_atomic
 
 if TYPE_CHECKING:
     from bumpscout_tools.events.view import View
@@ -36,11 +36,21 @@ if TYPE_CHECKING:
     from bumpscout_tools.scan.plan import SearchPlan
     from bumpscout_tools.script import ScriptTask
 
-__all__ = ["Calibrating", "run_calibration"]
+__all__ = [
+    "DATA_STREAM",
+    "Calibrating",
+    "check_signal",
+    "claim_folder",
+    "fit_generator",
+    "run_calibration",
+    "run_tasks",
+    "seed_of",
+]
 
 Progress = Callable[[str, str, int | None, int | None], None]
-T = TypeVar("T", bound=BaseModel)
 MARK = "calibrate.json"
+CONTAMINATED_REPLAYS = 4
+"""Replays of each contaminated generator; ten of them show p down to 0.027."""
 DATA_STREAM = 31
 """Second word of the entropy of a pseudo-experiment; not 0, as numpy pads entropy with zeros."""
 
@@ -53,6 +63,7 @@ class Calibrating(BaseModel, frozen=True, extra="forbid"):
         n_replays: replays from the null generator fitted to each.
         strengths: S/sqrt(B) within 5% of the mass, of the injected signal.
         n_signal: pseudo-experiments at each strength.
+        n_contaminated: of these, how many also get a null generator fitted to them, signal and all.
         mass_gev: of the signal; the median of its events by default.
     """
 
@@ -60,6 +71,7 @@ class Calibrating(BaseModel, frozen=True, extra="forbid"):
     n_replays: int = 1
     strengths: tuple[float, ...] = (1.0, 2.0, 3.0)
     n_signal: int = 20
+    n_contaminated: int = 10
     mass_gev: float | None = None
     workers: int | None = None
 
@@ -72,6 +84,7 @@ class _Mark(BaseModel, frozen=True, extra="forbid"):
     signal_sha256: str | None
     seed: int
     n_replays: int
+    n_contaminated: int
 
 
 def run_calibration(
@@ -131,14 +144,15 @@ def run_calibration(
         signal_sha256=signal_vault.card().sha256 if signal_vault else None,
         seed=used_seed,
         n_replays=options.n_replays,
+        n_contaminated=options.n_contaminated if signal_vault else 0,
     )
-    _claim_folder(out, mark)
-    null, background = _null(plan, vault.view(), used_seed, progress)
+    claim_folder(out, mark)
+    null, background = fit_generator(plan, vault.view(), used_seed, progress)
     events = mass = None
     if signal_vault is not None:
         events = signal_vault.view()
         mass = options.mass_gev or float(np.median(events.mass))
-        _check_signal(null, events, mass, max(options.strengths), used_seed)
+        check_signal(null, events, mass, max(options.strengths), used_seed)
     workers = options.workers or usable_cpus()
     with local_executor(workers) as executor:
         nulls = _nulls(plan, null, used_seed, options, executor, out, progress)
@@ -153,13 +167,22 @@ def run_calibration(
     return report.model_dump_json(indent=2) if as_json else calibration_text(report, out)
 
 
-def _claim_folder(out: Path, mark: _Mark) -> None:
-    """Make the folder, or go on in one of the same calibration."""
+def claim_folder(out: Path, mark: BaseModel, name: str = MARK) -> None:
+    """Make the folder, or go on in one of the same calibration.
+
+    Args:
+        out: the folder.
+        mark: what its trials belong to; the same one must be in a folder that is not empty.
+        name: of the file that holds the mark.
+
+    Raises:
+        ConfigurationError: if the folder cannot be written, or holds something else.
+    """
     try:
         out.mkdir(parents=True, exist_ok=True)
-        known = out / MARK
+        known = out / name
         if known.exists():
-            if read_model(known, _Mark) != mark:
+            if read_model(known, type(mark)) != mark:
                 raise ConfigurationError(
                     f"{out} holds the trials of another plan, data, signal or seed. Choose another "
                     "--out."
@@ -172,10 +195,17 @@ def _claim_folder(out: Path, mark: _Mark) -> None:
     write_atomic(known, mark.model_dump_json(indent=1) + "\n")
 
 
-def _null(
+def fit_generator(
     plan: SearchPlan, view: View, seed: int, progress: Progress
 ) -> tuple[NullModel, tuple[float, int, float]]:
-    """Fit the generator; returns it with (expected events, order, goodness of fit)."""
+    """Fit the null generator of a data set, the window of its largest excess masked.
+
+    Returns:
+        The generator, and its (expected events, order, goodness of fit).
+
+    Raises:
+        ConfigurationError: if no cell of the plan has a fit that can be believed.
+    """
     from bumpscout_tools.scan.execute import execute, prepare
     from bumpscout_tools.scan.null import fit_null
     from bumpscout_tools.scan.serial import SerialExecutor
@@ -203,7 +233,7 @@ def _null(
     return null, (null.expected, null.order, null.fit_p)
 
 
-def _check_signal(
+def check_signal(
     null: NullModel, signal: View, mass_gev: float, strength: float, seed: int
 ) -> None:
     """Refuse a signal that could not be injected, before any trial is made.
@@ -219,8 +249,13 @@ def _check_signal(
             f"The signal's mass, {mass_gev:.0f} GeV, lies outside the fitted range of the "
             f"background, {low:.0f} to {high:.0f} GeV. Give another --mass or --signal."
         )
-    rng = np.random.default_rng(_seed_of(seed, "check"))
+    rng = np.random.default_rng(seed_of(seed, "check"))
     inject(null.draw(rng), signal, mass_gev, strength, rng)
+
+
+def _in_flight(options: Calibrating) -> int:
+    """Return how many trials are handed out at a time: one more a worker than it can run."""
+    return 2 * (options.workers or usable_cpus())
 
 
 def _vetted(_index: int, task: ScriptTask, view: View) -> npt.NDArray[np.float64]:
@@ -229,7 +264,8 @@ def _vetted(_index: int, task: ScriptTask, view: View) -> npt.NDArray[np.float64
     return run_vetted(task, view)
 
 
-def _seed_of(seed: int, *parts: object) -> int:
+def seed_of(seed: int, *parts: object) -> int:
+    """Return a seed of its own for each trial, the same whatever was run before."""
     text = "/".join(map(str, (seed, *parts)))
     return int(hashlib.sha256(text.encode()).hexdigest()[:12], 16)
 
@@ -240,7 +276,7 @@ def _null_task(
     """Draw one background-only data set and put it through the procedure."""
     from bumpscout_tools.scan.alarms import null_trial
 
-    own = _seed_of(seed, "null", number)
+    own = seed_of(seed, "null", number)
     view = null.draw(np.random.default_rng((own, DATA_STREAM)))
     return null_trial(
         plan, view, name=str(number), seed=own, run_script=_vetted, n_replays=n_replays
@@ -255,11 +291,12 @@ def _signal_task(
     strength: float,
     number: int,
     seed: int,
+    n_replays: int,
 ) -> Injected:
-    """Draw one background-only data set, inject the signal, and scan."""
+    """Draw one background-only data set, inject the signal, scan, and replay its own null."""
     from bumpscout_tools.scan.injection import injection_trial
 
-    own = _seed_of(seed, "signal", mass_gev, strength, number)
+    own = seed_of(seed, "signal", mass_gev, strength, number)
     return injection_trial(
         plan,
         null.draw(np.random.default_rng((own, DATA_STREAM))),
@@ -269,6 +306,8 @@ def _signal_task(
         number=number,
         seed=own,
         run_script=_vetted,
+        keep_record=True,
+        n_replays=n_replays,
     )
 
 
@@ -287,12 +326,13 @@ def _nulls(
         str(number): partial(_null_task, plan, null, number, seed, options.n_replays)
         for number in range(options.n_null)
     }
-    return _run(
+    return run_tasks(
         tasks,
         NullTrial,
         out / "nulls.jsonl",
         executor,
         lambda done, total: progress("null", "background-only data sets", done, total),
+        _in_flight(options),
     )
 
 
@@ -311,52 +351,24 @@ def _injected(
 
     tasks = {
         f"{mass_gev!r}/{strength!r}/{number}": partial(
-            _signal_task, plan, null, signal, mass_gev, strength, number, seed
+            _signal_task,
+            plan,
+            null,
+            signal,
+            mass_gev,
+            strength,
+            number,
+            seed,
+            CONTAMINATED_REPLAYS if strength and number < options.n_contaminated else 0,
         )
-        for strength in options.strengths
+        for strength in sorted({0.0, *options.strengths})
         for number in range(options.n_signal)
     }
-    return _run(
+    return run_tasks(
         tasks,
         Injected,
         out / "injected.jsonl",
         executor,
         lambda done, total: progress("signal", "pseudo-experiments with a signal", done, total),
+        _in_flight(options),
     )
-
-
-def _run(
-    tasks: Mapping[str, Callable[[], T]],
-    model: type[T],
-    path: Path,
-    executor: Executor,
-    progress: Callable[[int, int], None],
-) -> list[T]:
-    """Run the tasks that are not on disk yet; returns all, in the order of the tasks."""
-    known = _load(path, model)
-    pending: dict[str, Future[T]] = {
-        name: executor.submit(task) for name, task in tasks.items() if name not in known
-    }
-    try:
-        for name, future in pending.items():
-            known[name] = future.result()
-            line = {"name": name, "trial": known[name].model_dump(mode="json")}
-            append_line(path, json.dumps(line))
-            progress(sum(key in known for key in tasks), len(tasks))
-    finally:
-        for future in pending.values():
-            future.cancel()
-    return [known[name] for name in tasks]
-
-
-def _load(path: Path, model: type[T]) -> dict[str, T]:
-    if not path.exists():
-        return {}
-    found: dict[str, T] = {}
-    for text in path.read_text(encoding="utf-8").splitlines():
-        try:
-            line = json.loads(text)
-            found[line["name"]] = model.model_validate(line["trial"])
-        except (ValueError, KeyError, TypeError, ValidationError):
-            continue  # a line torn by a kill; its trial is made again
-    return found

@@ -56,10 +56,10 @@ def test_a_search_runs_from_the_sentence_to_the_report(fake: ModuleType, tmp_pat
 
 def test_progress_says_what_was_understood_and_what_not(fake: ModuleType, tmp_path: Path) -> None:
     search = fake.FakeSearch(tmp_path / "run")
-    run_search(search.services, "bumps above 2 TeV with CATHODE")
+    run_search(search.services, "bumps above 2 TeV with SALAD")
     said = [message for stage, message in search.said if stage == "plan"]
     assert "understood: Only events with m_jj above 2 TeV are used." in said
-    assert any(text.startswith("not understood:") and "CATHODE" in text for text in said)
+    assert any(text.startswith("not understood:") and "SALAD" in text for text in said)
 
 
 def test_options_of_the_command_line_win_over_any_planner(fake: ModuleType, tmp_path: Path) -> None:
@@ -161,8 +161,72 @@ def test_a_failed_task_does_not_stop_the_others(fake: ModuleType, tmp_path: Path
     assert record.tasks[0].error is not None
     assert record.frozen is not None
     assert [item.features for item in record.frozen.plan.detectors] == [("mj_light",)]
+    assert (record.frozen.plan.withheld, record.frozen.plan.n_lost) == ((), 1)
     assert record.report is not None
     assert any("1 of 2 failed" in text for text in record.report.paragraphs)
+
+
+def two_detectors(request: ModelRequest, fake: ModuleType) -> str:
+    detectors = [
+        DetectorPlan().model_dump(mode="json"),
+        DetectorPlan(features=("mj_light",)).model_dump(mode="json"),
+    ]
+    if request.role == "planner":
+        plan = {"detectors": detectors}
+        return json.dumps({"understood": ["two"], "not_understood": [], "plan": plan})
+    return str(fake.offline(request))
+
+
+def test_scores_that_were_seen_and_then_rejected_stay_in_the_plan_withheld(
+    fake: ModuleType, tmp_path: Path
+) -> None:
+    """The replays run a detector that was looked at, also where its scores were turned down."""
+    no = [{"severity": "blocker", "message": "I like it not", "remedy": "another"}]
+
+    def answer(request: ModelRequest) -> str:
+        if request.role == "physics_reviewer" and request.task_id == "01":
+            return json.dumps({"findings": no, "approve": False})
+        return two_detectors(request, fake)
+
+    search = fake.FakeSearch(tmp_path / "run", answer)
+    record = run_search(search.services, "two detectors")
+    assert [task.status for task in record.tasks] == ["failed", "accepted"]
+    assert [task.withheld for task in record.tasks] == [True, False]
+    assert record.frozen is not None
+    plan = record.frozen.plan
+    assert (len(plan.detectors), plan.withheld, plan.n_lost) == (2, (0,), 0)
+    assert search.gate.explored == [plan]
+
+
+def test_a_model_may_not_withhold_detectors_itself(fake: ModuleType, tmp_path: Path) -> None:
+    def answer(request: ModelRequest) -> str:
+        text = two_detectors(request, fake)
+        if request.role == "planner":
+            reply = json.loads(text)
+            reply["plan"]["withheld"] = [0]
+            return json.dumps(reply)
+        return text
+
+    with pytest.raises(ModelFailed, match="withheld"):
+        run_search(fake.FakeSearch(tmp_path / "run", answer).services, "two detectors")
+
+
+def test_the_offline_policy_without_one_of_its_detectors_only_explores(
+    fake: ModuleType, tmp_path: Path
+) -> None:
+    """Replays cannot repeat the choice to go on without a detector that left no scores."""
+
+    def answer(request: ModelRequest) -> str:
+        if request.role == "coder" and request.task_id == "01":
+            return json.dumps({"script": "exit()", "summary": ""})
+        return two_detectors(request, fake)
+
+    search = fake.FakeSearch(tmp_path / "run", answer)
+    policy = OfflineModel()
+    object.__setattr__(policy, "complete", search.model.complete)
+    object.__setattr__(search.services, "model", policy)
+    run_search(search.services, "two detectors")
+    assert search.gate.claims == ["exploratory"]
 
 
 def test_nothing_testable_is_still_reported(fake: ModuleType, tmp_path: Path) -> None:

@@ -181,8 +181,8 @@ def test_cross_sections_are_planned_as_such() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *("CATHODE", "ANODE", "an autoencoder", "autoencoders", "SALAD", "CURTAINs", "R-ANODE"),
-        *("normalizing flows", "isolation forest", "a VAE", "a neural network"),
+        *("ANODE", "a variational autoencoder", "SALAD", "CURTAINs", "R-ANODE", "Tag N' Train"),
+        *("normalizing flows", "a VAE", "a neural network", "deep SVDD"),
     ],
 )
 def test_detectors_that_are_not_there_yet(name: str) -> None:
@@ -192,11 +192,76 @@ def test_detectors_that_are_not_there_yet(name: str) -> None:
     assert not any("CWoLa" in text for text in reply.understood)
 
 
-def test_cathode_alone() -> None:
-    reply = plan("with CATHODE")
-    assert not reply.understood
-    assert "can be carried out" in reply.not_understood[0]
-    assert any('"CATHODE"' in text for text in reply.not_understood)
+@pytest.mark.parametrize(
+    ("request_", "detectors"),
+    [
+        ("bumps with CATHODE", [("cathode", {})]),
+        ("search with the LaCATHODE method", [("cathode", {"latent": True})]),
+        ("look for resonances with an isolation forest", [("isolation-forest", {})]),
+        ("use an autoencoder", [("autoencoder", {})]),
+        ("with dense autoencoders", [("autoencoder", {})]),
+        ("with CWoLa and CATHODE", [("cwola", {}), ("cathode", {})]),
+        ("CATHODE, LaCATHODE", [("cathode", {"latent": True}), ("cathode", {})]),
+        ("with CWoLa and an isolation forest, not CATHODE", None),
+    ],
+)
+def test_detectors_by_name(request_: str, detectors: list[tuple[str, dict]] | None) -> None:
+    reply = plan(request_)
+    if detectors is None:
+        assert "Not used: CATHODE." in reply.understood
+        detectors = [("cwola", {}), ("isolation-forest", {})]
+    found = [(d.name, d.settings.model_dump(exclude_defaults=True)) for d in reply.plan.detectors]
+    assert found == detectors
+    assert sum(text.startswith("Detector: ") for text in reply.understood) == len(detectors)
+    assert not reply.not_understood
+
+
+def test_a_missing_detector_beside_one_that_is_there() -> None:
+    reply = plan("bumps with ANODE and CATHODE")
+    assert [detector.name for detector in reply.plan.detectors] == ["cathode"]
+    assert reply.not_understood == ('"ANODE": ANODE is not there yet; CATHODE is used.',)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *("the RMM autoencoder", "a rapidity-mass matrix autoencoder"),
+        "an autoencoder on the RMM",
+    ],
+)
+def test_the_autoencoder_of_the_matrix_needs_the_matrix(words: str) -> None:
+    without = plan(f"bumps with {words}")
+    assert without.plan.detectors[0].settings.preset == "dense"
+    assert "not the inputs of the rapidity-mass matrix" in without.not_understood[0]
+    card = CARD | {"features": [{"name": f"m_j1_j{i}"} for i in range(1287)]}
+    reply = plan_request(f"bumps with {words}", card, {})
+    (detector,) = reply.plan.detectors
+    assert (detector.name, detector.settings.hidden) == ("autoencoder", (800, 400, 200))
+    assert not reply.not_understood
+
+
+def test_features_are_those_of_every_detector() -> None:
+    reply = plan("with CWoLa and an autoencoder, use only jet masses")
+    assert [detector.features for detector in reply.plan.detectors] == [
+        ("mj_light", "mj_delta")
+    ] * 2
+
+
+def test_a_column_of_the_file_as_score() -> None:
+    card = CARD | {"features": [{"name": "vae_loss"}, {"name": "mj_light"}]}
+    for request in (
+        "bumps with the anomaly score in column vae_loss",
+        "use the column vae_loss as anomaly score",
+        "search with the score column vae_loss",
+    ):
+        reply = plan_request(request, card, {})
+        (detector,) = reply.plan.detectors
+        assert (detector.name, detector.features) == ("column", ("vae_loss",))
+        assert "Detector: the column vae_loss." in reply.understood
+        assert not reply.not_understood
+    missing = plan_request("search with the score column loss", card, {})
+    assert missing.plan.detectors[0].name == "cwola"
+    assert any("no such column" in text for text in missing.not_understood)
 
 
 def test_the_detector_that_is_there() -> None:

@@ -207,7 +207,8 @@ def test_a_whole_search_from_script_to_verdict(make_gate, provider, plan, tmp_pa
     assert frozen.ledger_count == len(explored.cells) + 1
     stages = []
     final = make_gate().final(frozen, lambda *report: stages.append(report[0]))
-    assert provider.runs == 3
+    # Once on smooth masses for its writer, once on the data, and on two replays.
+    assert provider.runs == 4
     assert final.significance.procedure_p.n_replays == 2
     assert final.n_tests == len({cell.test_id for cell in final.outcome.cells})
     assert {"scan", "replays", "toys"} <= set(stages)
@@ -281,10 +282,11 @@ def test_cached_scores_that_were_spoilt_are_made_again(make_gate, provider, plan
     gate = make_gate()
     gate.run_task("01", SCRIPT, plan, 0)
     before = gate.explore(plan)
-    (kept,) = (tmp_path / "cache").glob("*.scores.npy")
-    kept.write_bytes(b"\x93NUMPY spoilt")
+    written_on, scanned = (tmp_path / "cache").glob("*.scores.npy")
+    for kept in (written_on, scanned):
+        kept.write_bytes(b"\x93NUMPY spoilt")
     assert make_gate().explore(plan) == before
-    assert provider.runs == 2
+    assert provider.runs == 3
 
 
 def test_failing_script_ends_a_replay_with_its_problem(wall, small, plan, vault):
@@ -326,3 +328,30 @@ def test_score_problems_name_column_row_and_window():
     (problem,) = score_problems(scores, 4, windows)
     assert "column 1 (window 2200-2400 GeV)" in problem
     assert "1 of 4 values" in problem
+
+
+REMEMBERS = """
+import json
+import numpy as np
+from bumpscout_tools.script import read_task, read_view, write_scores, write_summary
+task, view = read_task(), read_view()
+write_scores(np.repeat(view.features[:, :1], len(task.windows_gev), axis=1))
+write_summary({"first": view.features[:20, 0].tolist(), "ids": [str(i) for i in view.event_id[:20]],
+               "masses": view.mass[:200].tolist()})
+"""
+
+
+def test_what_one_script_prints_tells_the_next_nothing(make_gate, plan, vault):
+    """Neither masses nor identifiers nor rows that a script saw are those of the scan or of another
+    script; its scores still belong to the right events."""
+    gate = make_gate()
+    one = gate.run_task("01", REMEMBERS, plan, 0)
+    other = gate.run_task("02", REMEMBERS + "# again", plan, 0)
+    assert one.accepted, one.problems
+    assert one.summary["first"] != other.summary["first"]
+    assert not set(one.summary["ids"]) & set(other.summary["ids"])
+    assert not np.isin(one.summary["masses"], vault.view().mass).any()
+    prepared = ToolsEngine().prepare(plan, vault.view(), 5)
+    task = prepared.tasks[0]
+    scores = run_scores(gate._provider, REMEMBERS, task, prepared.view, gate._limits).scores
+    np.testing.assert_array_equal(scores[:, 0], prepared.view.features[:, 0])

@@ -5,7 +5,7 @@
 Background-only events come from the null generator fitted to one box of the pool, signal events
 from the pool; each trial trains the default detector anew on the one window that holds the true
 mass, and keeps the spectrum of all events and of the signal events that pass each working point.
-Finished trials are kept in DIR, so the script resumes; `coverage.py` makes tables of them.
+Finished trials are kept in DIR, so the script resumes; `yield_coverage.py` makes tables of them.
 """
 
 from __future__ import annotations

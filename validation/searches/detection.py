@@ -38,7 +38,9 @@ def percent(value: float | None) -> str:
 def rows(mass: str, signal: Any) -> list[str]:
     """Return the lines of the table for one mass."""
     reach = {row["efficiency"]: row["for_3_sigma"] for row in signal["reach"]}
-    needed = ["outside" if reach.get(e) is None else f"{reach[e]:.2g}" for e in (None, CUT)]
+    needed = [
+        "outside" if reach.get(e) is None else f"{reach[e]['value']:.2g}" for e in (None, CUT)
+    ]
     lines = []
     for at in signal["strengths"]:
         found = at["found_5pc"]

@@ -31,6 +31,7 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
+from bumpscout_tools.detectors import cross_fit, make_detector
 from bumpscout_tools.events.lhco import FEATURE_COLUMNS
 from bumpscout_tools.events.table import EventTable
 from bumpscout_tools.events.view import View
@@ -112,6 +113,18 @@ def vetted(_index: int, task: ScriptTask, view: View) -> np.ndarray:
     return run_vetted(task, view)
 
 
+def vetted_with_copies(_index: int, task: ScriptTask, view: View) -> np.ndarray:
+    """Score with the vetted detector, which would refuse copies in several folds."""
+    return cross_fit(
+        make_detector(task.detector, task.parameters),
+        view,
+        task.windows_gev,
+        features=task.features,
+        seed=task.seed,
+        allow_copies=True,
+    )
+
+
 def of_mass(_index: int, task: ScriptTask, view: View) -> np.ndarray:
     """Score by closeness to the middle of each window: a detector that sculpts."""
     middle = np.array([np.sqrt(low * high) for low, high in task.windows_gev])
@@ -147,10 +160,11 @@ def bootstrap(
     """Replay on events of the data drawn with replacement."""
     rng = np.random.default_rng((seed, 24))
     view = prepared.view.select(rng.integers(len(prepared.view), size=len(prepared.view)))
-    if not one_fold:
-        ids = rng.integers(2**64, size=len(view), dtype=np.uint64)
-        view = View(ids, view.mass, view.features, view.feature_names)
-    return [_replay_on(plan, view, seed, vetted)]
+    if one_fold:
+        return [_replay_on(plan, view, seed, vetted)]
+    ids = rng.integers(2**64, size=len(view), dtype=np.uint64)
+    apart = View(ids, view.mass, view.features, view.feature_names)
+    return [_replay_on(plan, apart, seed, vetted_with_copies)]
 
 
 def shuffled(

@@ -8,7 +8,8 @@ background, changed as a script could change them:
 - `lift Q`: raised by Q standard deviations inside the middle half of the window;
 - `smooth lift Q`: raised by Q times a Gaussian in the mass, as wide as a bump;
 - `list K`: K events of the middle half pushed to the top, chosen among the events that nearly pass;
-- `in-sample`: trained on the events it scores, without folds;
+- `in-sample`: trained on the events it scores, without folds (it selects hardly any event outside
+  the window: where the table has no line, no cell of it had a fit that can be believed);
 - `identity`: K events by identifier alone on top of a single feature.
 
 Finished data sets are kept in DIR, so the script resumes.
@@ -29,7 +30,7 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from bumpscout_tools.detectors import CwolaHunting
+from bumpscout_tools.detectors import CwolaHunting, CwolaSettings
 from bumpscout_tools.detectors.guards import guard_score
 from bumpscout_tools.events.lhco import FEATURE_COLUMNS
 from bumpscout_tools.events.table import EventTable
@@ -77,13 +78,13 @@ def normal(score: Score) -> Score:
 
 def lift(size: float, score: Score, view: View, window: tuple[float, float], _: object) -> Score:
     """Raise the score in the middle of the window."""
-    return normal(score) + size * middle(view, window)
+    return np.asarray(normal(score) + size * middle(view, window))
 
 
 def smooth(size: float, score: Score, view: View, window: tuple[float, float], _: object) -> Score:
     """Raise the score by a Gaussian in the logarithm of the mass."""
     position = np.log(view.mass / window[0]) / np.log(window[1] / window[0])
-    return normal(score) + size * np.exp(-0.5 * ((position - 0.5) / 0.15) ** 2)
+    return np.asarray(normal(score) + size * np.exp(-0.5 * ((position - 0.5) / 0.15) ** 2))
 
 
 def listed(
@@ -99,9 +100,7 @@ def listed(
 
 def in_sample(_: Score, view: View, window: tuple[float, float], __: object) -> Score:
     """Train on the events that are scored, with more and larger trees."""
-    settings = DetectorPlan().settings.model_copy(
-        update={"trees": 200, "leaves": 64, "min_child_events": 10, "members": 1}
-    )
+    settings = CwolaSettings(trees=200, leaves=64, min_child_events=10, members=1)
     everything = np.ones(len(view), dtype=np.bool_)
     detector = CwolaHunting(settings)
     return detector.fit_score(view.features, view.mass, everything, everything, window, 1)

@@ -1,11 +1,12 @@
 """Scores that cheat, taken the whole way: wall, gate, scan, replays, controls, verdict.
 
 Each script of `scripts` is what a model could write. It runs through the real gate and the real
-sandbox, on background alone and on the same with a signal, and may never end as `excess`; the
-honest one may where there is a signal. Three scripts get what only someone who saw the file could
+sandbox, on background alone and on the same with a signal, and may never end as `excess`, nor as
+`candidate`, as an excess is called after fewer than 200 replays; the honest one may where there is
+a signal. Three scripts get what only someone who saw the file could
 know: row numbers or values of events near a mass, or the number of events.
 
-    python validation/searches/hostile_scores.py --work DIR --output FILE [--only NAME]
+    python validation/searches/hostile_scores.py --work DIR --output FILE [--replays N]
 
 Finished cases are kept in DIR, so the script resumes.
 """
@@ -43,6 +44,7 @@ SCRIPTS = Path(__file__).parent / "scripts"
 N_BACKGROUND, N_SIGNAL, MASS = 12_000, 160, 2600.0
 N_REMEMBERED = 40
 SEED = 5
+CLAIMS = ("excess", "candidate")
 
 
 def columns(n_signal: int, seed: int) -> dict[str, np.ndarray]:
@@ -138,15 +140,17 @@ def one(name: str, n_signal: int, work: Path, replays: int, workers: int) -> dic
 
 def table(rows: list[dict[str, object]]) -> str:
     """Return the results, one line a case."""
-    claims = [row for row in rows if row["verdict"] == "excess" and row["script"] != "honest"]
+    claims = [r for r in rows if r["verdict"] in CLAIMS and r["script"] != "honest"]
     text = [
         "# Scores that cheat",
         "",
         f"`hostile_scores.py`: {N_BACKGROUND} toy background events, and {N_SIGNAL} signal events "
         f"at {MASS:.0f} GeV where said; scripts of `scripts`, whole searches through gate and "
-        f"sandbox, at most 200 replays. Hostile scripts that ended as excess: {len(claims)} of "
-        f"{sum(row['script'] != 'honest' for row in rows)}. `smooth-mass controls` run only where "
-        "the verdict would be a claim without them.",
+        "sandbox. With fewer than 200 replays an excess is called candidate. Hostile searches that "
+        f"ended as either: {len(claims)} of {sum(r['script'] != 'honest' for r in rows)}. `moved "
+        "values` and `smooth-mass controls` run only where the verdict would be a claim without "
+        "them. `rows` remembers numbers of rows, which mean nothing in its runs: what is left of "
+        "it is an honest feature, and a claim where there is a signal is right.",
         "",
         "| script | signal | verdict | mass | local z | scan p | procedure p | replays reached | "
         "guards that fired |",
@@ -176,19 +180,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--output", type=Path)
-    parser.add_argument("--only", default="")
+    parser.add_argument("--only", nargs="*", default=[], help="names of scripts; all by default")
+    parser.add_argument("--signals", type=int, nargs="*", default=[0, N_SIGNAL])
     parser.add_argument("--replays", type=int, default=200)
     parser.add_argument("--workers", type=int, default=1)
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
-    names = sorted(path.stem for path in SCRIPTS.glob("*.py"))
+    names = options.only or sorted(path.stem for path in SCRIPTS.glob("*.py"))
     kept = options.work / "results.jsonl"
     lines = kept.read_text(encoding="utf-8").splitlines() if kept.exists() else []
     rows: list[dict[str, object]] = [json.loads(line) for line in lines]
     for name in names:
-        for n_signal in (0, N_SIGNAL):
+        for n_signal in options.signals:
             known = any((r["script"], r["n_signal"]) == (name, n_signal) for r in rows)
-            if known or options.only not in name:
+            if known:
                 continue
             row = one(name, n_signal, options.work, options.replays, options.workers)
             rows.append(row)

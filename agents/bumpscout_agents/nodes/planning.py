@@ -87,7 +87,9 @@ class PlanningNodes:
 
 
 def _check_plan(plan: SearchPlan, card: dict[str, JsonValue]) -> None:
-    """Refuse a plan that names features which the view does not have."""
+    """Refuse a plan that leaves detectors out, or names features which the view does not have."""
+    if plan.withheld or plan.n_lost:
+        raise ValueError("withheld and n_lost are what a search finds out; leave them out")
     listed = card.get("features")
     if not isinstance(listed, list):
         return

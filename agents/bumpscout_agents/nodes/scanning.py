@@ -9,10 +9,10 @@ from pydantic import JsonValue
 from bumpscout_agents.approval import FROZEN_FILE, read_approval, read_frozen, write_approval
 from bumpscout_agents.dialogue import Dialogue
 from bumpscout_agents.errors import NoTaskSucceeded, RunStateError, WaitingForApproval
-from bumpscout_agents.nodes.tasks import task_folder, tasks_of
+from bumpscout_agents.nodes.tasks import scored_script, task_folder, tasks_of
 from bumpscout_agents.offline.model import OfflineModel
 from bumpscout_agents.records import FinalRecord, State, TaskRecord
-from bumpscout_agents.rundir import read_record, read_text, write_record
+from bumpscout_agents.rundir import read_record, write_record
 from bumpscout_agents.schemas import RefineReply
 from bumpscout_sandbox.records import FrozenPlan
 from bumpscout_tools.scan.outcome import ScanOutcome
@@ -36,7 +36,7 @@ class ScanningNodes:
         self._dialogue = dialogue
 
     def explore(self, state: State) -> State:
-        """Scan the plan coarsely, with the detectors whose tasks succeeded.
+        """Scan the plan coarsely, with the detectors that left scores.
 
         Raises:
             NoTaskSucceeded: if there is none.
@@ -155,26 +155,33 @@ class ScanningNodes:
         if frozen.plan.blinding == "staged":
             return "confirmatory"
         unchanged = set(state.get("explored_sha256", [])) == {frozen.sha256}
+        replayed = unchanged and not frozen.plan.n_lost
         offline = isinstance(self._services.model, OfflineModel)
-        return "confirmatory" if offline and unchanged else "exploratory"
+        return "confirmatory" if offline and replayed else "exploratory"
 
     def _usable(
         self, tasks: list[TaskRecord], plan: SearchPlan
     ) -> tuple[list[TaskRecord], SearchPlan]:
-        """Return the plan with only the detectors that have scores, after checking that they do.
+        """Return the plan with the detectors that have scores, after checking that they do.
 
-        A script whose scores were accepted for another plan runs again where its task differs.
+        A detector whose scores were rejected after they had been seen stays in the plan, withheld:
+        its tests count, and it makes no bump. One that left no scores is counted as lost. A script
+        whose scores were accepted for another plan runs again where its task differs.
         """
-        accepted = [task for task in tasks if task.status == "accepted"]
-        # The first plan has one detector a task; a reduced one has those of the accepted tasks.
+        standing = [task for task in tasks if task.status == "accepted" or task.withheld]
+        # The first plan has one detector a task; a reduced one has those of the standing tasks.
         first = len(plan.detectors) == len(tasks)
         pairs = [
             (task, plan.detectors[task.detector_index if first else place])
-            for place, task in enumerate(accepted)
+            for place, task in enumerate(standing)
         ]
-        while pairs:
-            detectors = tuple(detector for _, detector in pairs)
-            reduced = plan.model_copy(update={"detectors": detectors})
+        while any(task.status == "accepted" for task, _ in pairs):
+            changes = {
+                "detectors": tuple(detector for _, detector in pairs),
+                "withheld": tuple(place for place, (task, _) in enumerate(pairs) if task.withheld),
+                "n_lost": len(tasks) - len(pairs),
+            }
+            reduced = plan.model_copy(update=changes)
             failed = self._first_failure([task for task, _ in pairs], reduced)
             if failed is None:
                 return tasks, reduced
@@ -182,16 +189,17 @@ class ScanningNodes:
             pairs = [pair for pair in pairs if pair[0].id != failed.id]
         raise NoTaskSucceeded(_no_task(tasks))
 
-    def _first_failure(self, accepted: list[TaskRecord], plan: SearchPlan) -> TaskRecord | None:
-        for index, task in enumerate(accepted):
-            script = read_text(task_folder(self._services.run_dir, task.id) / "script.py")
+    def _first_failure(self, standing: list[TaskRecord], plan: SearchPlan) -> TaskRecord | None:
+        for index, task in enumerate(standing):
+            script = scored_script(self._services.run_dir, task)
             if script is None:
                 raise RunStateError(f"The script of task {task.id} is missing; start a new run.")
             run = self._services.gate.run_task(task.id, script, plan, index)
             if not run.accepted:
                 why = "; ".join(run.problems) or run.outcome
                 error = f"The script failed on the plan without the failed tasks: {why[:500]}"
-                failed = task.model_copy(update={"status": "failed", "error": error})
+                changes = {"status": "failed", "error": error, "withheld": False}
+                failed = task.model_copy(update=changes)
                 folder = task_folder(self._services.run_dir, task.id)
                 write_record(folder / "status.json", failed)
                 return failed
@@ -209,6 +217,8 @@ def _no_task(tasks: list[TaskRecord]) -> str:
 def _check_refined(plan: SearchPlan, refined: SearchPlan) -> None:
     if refined.detectors != plan.detectors:
         raise ValueError("the detectors of the plan and their order must stay as they are")
+    if (refined.withheld, refined.n_lost) != (plan.withheld, plan.n_lost):
+        raise ValueError("which detectors are withheld or lost must stay as it is")
     if refined.blinding != plan.blinding:
         raise ValueError("the blinding of the plan must stay as it is")
 

@@ -25,7 +25,7 @@ from bumpscout_tools.scan.plan import SearchPlan
 if TYPE_CHECKING:
     from bumpscout_agents.services import Services
 
-__all__ = ["TaskNodes", "current_task", "task_folder", "tasks_of"]
+__all__ = ["TaskNodes", "current_task", "scored_script", "task_folder", "tasks_of"]
 
 _EARLIER_ATTEMPTS = 2
 
@@ -44,6 +44,16 @@ def task_folder(run_dir: Path, task_id: str, attempt: int | None = None) -> Path
     """Return the folder of a task, or of one of its attempts."""
     folder = run_dir / "tasks" / task_id
     return folder if attempt is None else folder / f"attempt-{attempt}"
+
+
+def scored_script(run_dir: Path, task: TaskRecord) -> str | None:
+    """Return the script of the last attempt that left usable scores, None where none did."""
+    for number in range(task.attempts, 0, -1):
+        folder = task_folder(run_dir, task.id, number)
+        run = read_record(folder / "run.json", TaskRun)
+        if run is not None and run.accepted:
+            return read_text(folder / "script.py")
+    return None
 
 
 class TaskNodes:
@@ -166,6 +176,7 @@ class TaskNodes:
         if task.attempts >= self._services.attempts:
             changes = {
                 "status": "failed",
+                "withheld": scored_script(self._services.run_dir, task) is not None,
                 "error": f"Rejected by {attempt.rejected_by} in attempt {task.attempts} of "
                 f"{self._services.attempts}: {cap(why, 500)}",
             }

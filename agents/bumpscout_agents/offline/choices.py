@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from pydantic import JsonValue
+
 from bumpscout_agents.offline.text import NUMBER, RequestText, number, quote
 from bumpscout_agents.offline.words import DETECTORS
 
 __all__ = ["Said", "read_beam", "read_counts", "read_detectors", "read_features", "read_orders"]
 
 _N = rf"(?:{NUMBER})"
+_RMM_LATENT = 200
 _INPUTS = r"(?:input )?(?:features?|variables?|observables?|inputs?)"
 
 
@@ -23,28 +26,100 @@ class Said:
     recognised: bool = False
 
 
-def read_detectors(text: RequestText, known: tuple[str, ...], said: Said) -> None:
-    """Take the names of detectors; only `known` ones can be used."""
-    for match in text.matches(r"\bcwola(?:[ -]hunting)?(?: (?:method|detector))?\b"):
-        negated = text.negated(match.start())
-        words = text.take(match)
-        if negated:
-            said.not_understood.append(
-                f"{quote(words)}: CWoLa hunting is the only detector so far, so it is used."
-            )
-        elif "Detector: CWoLa hunting." not in said.understood:
-            said.understood.append("Detector: CWoLa hunting.")
-    for pattern, name in DETECTORS.items():
-        for match in text.matches(rf"\b(?:an? )?(?:{pattern})(?: (?:method|detector)s?)?\b"):
+def read_detectors(
+    text: RequestText, features: tuple[str, ...], said: Said
+) -> list[dict[str, JsonValue]]:
+    """Take the names of detectors.
+
+    Args:
+        text: the request; what is used is marked.
+        features: all features of the view.
+        said: takes what is to be said.
+
+    Returns:
+        Name, settings and, where they are its own, features of each detector that the request asks
+        for, in the order of `words.DETECTORS`; empty where the default is to be used.
+    """
+    chosen: list[dict[str, JsonValue]] = _score_columns(text, features, said)
+    labels = [f"the column {', '.join(map(str, _names(item)))}" for item in chosen]
+    unwanted: list[str] = []
+    missing: list[tuple[str, str]] = []
+    for words in DETECTORS:
+        pattern = rf"\b(?:an? |the )?(?:{words.pattern})(?: (?:method|detector)s?)?\b"
+        for match in text.matches(pattern):
             negated = text.negated(match.start())
-            words = text.take(match)
+            written = quote(text.take(match))
             if negated:
+                unwanted.append(words.label)
                 _take_negation(text, match.start())
-                said.understood.append(f"Not used: {name}.")
-            elif name.lower() not in known:
+            elif words.name is None:
+                missing.append((written, words.label))
+            elif words.settings.get("preset") == "rmm" and not _has_matrix(features):
                 said.not_understood.append(
-                    f"{quote(words)}: {name} is not there yet; CWoLa hunting is used instead."
+                    f"{written}: these data give a search {len(features)} features, not the inputs "
+                    "of the rapidity-mass matrix; a dense autoencoder of the features is used."
                 )
+                _choose({"name": "autoencoder"}, "dense autoencoder", chosen, labels)
+            else:
+                item: dict[str, JsonValue] = {"name": words.name}
+                if words.settings:
+                    item["settings"] = dict(words.settings)
+                _choose(item, words.label, chosen, labels)
+    instead = " and ".join(labels) or "CWoLa hunting"
+    verb = "are" if len(labels) > 1 else "is"
+    for written, label in missing:
+        said.not_understood.append(f"{written}: {label} is not there yet; {instead} {verb} used.")
+    said.understood += [f"Detector: {label}." for label in labels]
+    for label in dict.fromkeys(unwanted):
+        if label == "CWoLa hunting" and not labels:
+            said.not_understood.append(
+                "Without CWoLa hunting: no other detector is named, so it is used; there are also "
+                "CATHODE, LaCATHODE, autoencoder and isolation forest."
+            )
+        else:
+            said.understood.append(f"Not used: {label}.")
+    return chosen
+
+
+def _choose(
+    item: dict[str, JsonValue], label: str, chosen: list[dict[str, JsonValue]], labels: list[str]
+) -> None:
+    if item not in chosen:
+        chosen.append(item)
+        labels.append(label)
+
+
+def _names(item: dict[str, JsonValue]) -> list[JsonValue]:
+    names = item.get("features")
+    return names if isinstance(names, list) else []
+
+
+def _has_matrix(features: tuple[str, ...]) -> bool:
+    """Whether the features are inputs of a rapidity-mass matrix: its latent space is narrower."""
+    return len(features) > _RMM_LATENT
+
+
+def _score_columns(
+    text: RequestText, features: tuple[str, ...], said: Said
+) -> list[dict[str, JsonValue]]:
+    """Take columns of the file that are to be used as scores."""
+    found: list[dict[str, JsonValue]] = []
+    for pattern in (
+        r"\b(?:the )?(?:anomaly )?scores? (?:in|of|from) (?:the )?column (?P<name>\w+)",
+        r"\b(?:the )?score[- ]column (?P<name>\w+)",
+        r"\b(?:the )?(?:column )?(?P<name>\w+) as (?:the |an? )?(?:anomaly )?score\b",
+    ):
+        for match in text.matches(pattern):
+            names = [name for name in features if name.lower() == match["name"]]
+            if text.negated(match.start()):
+                continue
+            written = quote(text.take(match))
+            if names:
+                own: list[JsonValue] = [names[0]]
+                found.append({"name": "column", "features": own})
+            else:
+                said.not_understood.append(f"{written}: the data have no such column.")
+    return found
 
 
 def _take_negation(text: RequestText, position: int) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pydantic import JsonValue, ValidationError
 
-from bumpscout_agents.catalogue import detector_names
 from bumpscout_agents.offline.choices import (
     Said,
     read_beam,
@@ -68,11 +67,10 @@ def plan_request(
     orders = read_orders(text, said)
     if orders:
         plan["background"] = {**_part(plan, "background"), "orders": list(orders)}
-    read_detectors(text, detector_names(), said)
+    detectors = read_detectors(text, _features(card), said)
     features = read_features(text, _features(card), default.detectors[0].features, said)
-    if features:
-        detector = DetectorPlan(features=features)
-        plan["detectors"] = [detector.model_dump(mode="json")]
+    if detectors or features:
+        plan["detectors"] = _detectors(detectors, features)
     said.recognised = bool(said.not_understood)
     for clause in text.take_negated_clauses():
         said.not_understood.append(f"{quote(clause)}: not understood, nothing of it is used.")
@@ -118,6 +116,15 @@ def _what_runs(plan: SearchPlan) -> str:
         "The default plan is run: a narrow dijet resonance over the whole mass spectrum, CWoLa "
         f"hunting, anomaly cuts from {_percent(cuts[0])} to {_percent(cuts[-1])}."
     )
+
+
+def _detectors(
+    chosen: list[dict[str, JsonValue]], features: tuple[str, ...] | None
+) -> list[JsonValue]:
+    """Return the detectors of the plan; a score column keeps its own feature."""
+    shared: dict[str, JsonValue] = {"features": list(features)} if features else {}
+    made = [DetectorPlan.model_validate({**shared, **item}) for item in chosen or [{}]]
+    return [detector.model_dump(mode="json") for detector in made]
 
 
 def _part(plan: dict[str, JsonValue], name: str) -> dict[str, JsonValue]:

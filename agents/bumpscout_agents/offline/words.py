@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["DETECTORS", "NEGATIONS", "NEUTRAL", "SUBJECTS", "UNSUPPORTED"]
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+__all__ = ["DETECTORS", "NEGATIONS", "NEUTRAL", "SUBJECTS", "UNSUPPORTED", "DetectorWords"]
 
 NEUTRAL = frozenset(
     (
@@ -55,23 +59,50 @@ SUBJECTS = (
     r"|model-?independent|unexpected|significant|invariant)\b",
 )
 
-DETECTORS: dict[str, str] = {
-    r"la-?cathode": "LaCATHODE",
-    r"cathode": "CATHODE",
-    r"r-anode": "R-ANODE",
-    r"anode": "ANODE",
-    r"salad": "SALAD",
-    r"curtains?": "CURTAINs",
-    r"feta": "FETA",
-    r"tnt|tag n'? train": "Tag N' Train",
-    r"(?:variational )?auto-?encoders?|vae": "autoencoders",
-    r"normali[sz]ing flows?": "normalizing flows",
-    r"isolation forests?": "isolation forests",
-    r"deep svdd|svdd": "Deep SVDD",
-    r"(?:graph |deep )?neural net(?:work)?s?|transformers?|diffusion models?|gans?": (
-        "detectors with neural networks"
+
+class DetectorWords(NamedTuple):
+    """How a request names a detector, what it is called, and its name and settings in a plan.
+
+    A detector that is not there yet has no name in a plan.
+    """
+
+    pattern: str
+    label: str
+    name: str | None = None
+    settings: Mapping[str, str | bool] = MappingProxyType({})
+
+
+_AUTOENCODER = r"(?:dense )?auto-?encoders?"
+_RMM = r"(?:rmm|rapidity[- ]mass[- ]matri(?:x|ces))"
+
+# Longer names first: what one has taken, the next does not see.
+DETECTORS: tuple[DetectorWords, ...] = (
+    DetectorWords(r"cwola(?:[ -]hunting)?", "CWoLa hunting", "cwola"),
+    DetectorWords(r"la-?cathode", "LaCATHODE", "cathode", {"latent": True}),
+    DetectorWords(r"cathode", "CATHODE", "cathode"),
+    DetectorWords(r"r-anode", "R-ANODE"),
+    DetectorWords(r"anode", "ANODE"),
+    DetectorWords(r"salad", "SALAD"),
+    DetectorWords(r"curtains?", "CURTAINs"),
+    DetectorWords(r"feta", "FETA"),
+    DetectorWords(r"tnt|tag n'? train", "Tag N' Train"),
+    DetectorWords(r"variational auto-?encoders?|vae", "variational autoencoders"),
+    DetectorWords(
+        rf"{_RMM}[- ]{_AUTOENCODER}|{_AUTOENCODER} (?:of|on|in|with) (?:the |an? )?{_RMM}"
+        r"(?: inputs?)?",
+        "autoencoder of the rapidity-mass matrix",
+        "autoencoder",
+        {"preset": "rmm"},
     ),
-}
+    DetectorWords(_AUTOENCODER, "dense autoencoder", "autoencoder"),
+    DetectorWords(r"isolation[ -]forests?", "isolation forest", "isolation-forest"),
+    DetectorWords(r"normali[sz]ing flows?", "normalizing flows"),
+    DetectorWords(r"deep svdd|svdd", "Deep SVDD"),
+    DetectorWords(
+        r"(?:graph |deep )?neural net(?:work)?s?|transformers?|diffusion models?|gans?",
+        "detectors with neural networks",
+    ),
+)
 
 _SPECTRUM = "only the dijet mass m_jj can be scanned so far"
 UNSUPPORTED: dict[str, str] = {
@@ -86,7 +117,9 @@ UNSUPPORTED: dict[str, str] = {
         "event categories are not there yet, all events are searched together"
     ),
     r"(?:broad|wide|non-?resonant)(?: resonances?)?": "only narrow bumps are searched",
-    r"(?:upper |exclusion )?limits?(?: on [\w ]+)?": "limits are not part of a search yet",
+    r"(?:upper |exclusion )?limits?(?: on [\w ]+)?": (
+        "every search sets limits, in limits.json and its report, at 95% CL"
+    ),
     r"(?:random )?seeds?(?: (?:of |= ?)?\d+)?(?:\s*[:=]\s*\d+)?": "give the seed with --seed",
     r"(?:blind|unblind|blinded|unblinded|blinding)": "give --blinding open or staged",
     r"(?:\d+(?:\.\d+)?|one|two|three|four|five)[ -]?(?:sigma|\u03c3)": (

@@ -17,16 +17,17 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
-from bumpscout_tools.background import fit_batch
+from bumpscout_tools.background import Selection, fit_batch, select_order_batch
 from bumpscout_tools.errors import BumpscoutError, InputDataError
 from bumpscout_tools.events.view import View
 from bumpscout_tools.scan.cells import fit_background
 from bumpscout_tools.scan.execute import Prepared, RunScript, execute, prepare
 from bumpscout_tools.scan.layout import Layout
+from bumpscout_tools.scan.null import fit_null
 from bumpscout_tools.scan.plan import SearchPlan
-from bumpscout_tools.scan.replay import Excess, excesses
+from bumpscout_tools.scan.replay import Excess, Replay, excesses, replay_once
 from bumpscout_tools.scan.serial import SerialExecutor
-from bumpscout_tools.script import ScriptTask
+from bumpscout_tools.scan.trials import KeptScores, ScanRecord
 from bumpscout_tools.statistics import poisson_z
 
 __all__ = ["NEAR", "Injected", "Yield", "inject", "injection_trial"]
@@ -36,6 +37,7 @@ FloatArray = npt.NDArray[np.float64]
 NEAR = 0.05
 """Events within this fraction of the signal's mass count in S/sqrt(B)."""
 FIT_TOYS = 200
+ONE_SIGMA = 0.6827
 POISSON_ROOM = 5.0
 """Standard deviations by which an injected number of events may exceed its expectation."""
 INJECTION_STREAM = 30
@@ -46,8 +48,10 @@ class Yield(BaseModel):
     """The signal yield near the true mass at one working point, measured and true.
 
     The cut is that of the plan's first detector; `efficiency` is None for all events without one.
-    `error` holds the Poisson error of the count and that of the fitted expectation, from refitted
-    toys; `local_z` knows the first alone.
+    `error` holds the Poisson error of the count and that of the fitted expectation, from toys of
+    the next larger order that choose their order anew; `local_z` knows the first alone. `n_true`
+    counts signal events near the mass, `n_passed` all that pass the cut in the fitted range.
+    `counts` and `true_counts` (b,), of all and of signal events that pass, where they were wanted.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -57,8 +61,11 @@ class Yield(BaseModel):
     n_expected: float
     error: float
     n_true: int
+    n_passed: int = 0
     local_z: float
     believable: bool
+    counts: tuple[int, ...] = ()
+    true_counts: tuple[int, ...] = ()
 
     @property
     def fit_error(self) -> float:
@@ -71,10 +78,16 @@ class Injected(BaseModel):
 
     Attributes:
         strength: expected S/sqrt(B) near the mass, before any cut.
-        n_signal: signal events in the fitted range.
+        n_injected: signal events that were injected.
+        n_signal: those in the fitted range.
         cells: what the scan found, for its calibrated significance.
         cell_mass_gev: (n_cells,) GeV, middle of the most significant interval of each cell.
         yields: at the true mass, inclusive first, then by falling efficiency.
+        edges_gev: (b + 1,) bins of the spectra of the yields, where they were wanted.
+        window: bins of the signal window that holds the mass.
+        record: what the verdict needs beside the cells.
+        replays: of the plan on draws from a null generator fitted to these very data, signal
+            included; empty where none was fitted.
         error: what ended the scan, if anything did.
     """
 
@@ -83,23 +96,16 @@ class Injected(BaseModel):
     mass_gev: float
     strength: float
     number: int
+    n_injected: int = 0
     n_signal: int = 0
     cells: tuple[Excess, ...] = ()
     cell_mass_gev: tuple[float, ...] = ()
     yields: tuple[Yield, ...] = ()
+    edges_gev: tuple[float, ...] = ()
+    window: tuple[int, int] | None = None
+    record: ScanRecord | None = None
+    replays: tuple[Replay, ...] = ()
     error: str | None = None
-
-
-class _Kept:
-    """Runs a detector and keeps its scores."""
-
-    def __init__(self, run_script: RunScript) -> None:
-        self._run_script = run_script
-        self.scores: list[FloatArray] = []
-
-    def __call__(self, index: int, task: ScriptTask, view: View) -> FloatArray:
-        self.scores.append(self._run_script(index, task, view))
-        return self.scores[-1]
 
 
 def inject(
@@ -163,6 +169,9 @@ def injection_trial(
     number: int,
     seed: int,
     run_script: RunScript,
+    keep_spectra: bool = False,
+    keep_record: bool = False,
+    n_replays: int = 0,
 ) -> Injected:
     """Inject, carry out the plan, and measure.
 
@@ -175,28 +184,52 @@ def injection_trial(
         number: of the repetition.
         seed: decides everything.
         run_script: gives the scores of a detector.
+        keep_spectra: keep the spectra behind each cut, to set limits in.
+        keep_record: keep what a verdict needs.
+        n_replays: replays from a null generator that is fitted to the sum, as a search would fit
+            it; 0 fits none.
     """
     about = {"mass_gev": mass_gev, "strength": strength, "number": number}
     rng = np.random.default_rng((seed, INJECTION_STREAM))
-    kept = _Kept(run_script)
+    kept = KeptScores(run_script)
+    replays: list[Replay] = []
+    null = record = None
     try:
         view, ids = inject(background, signal, mass_gev, strength, rng)
         outcome = execute(
             plan, view, np.random.default_rng(seed), SerialExecutor(), kept, lambda _test: None
         )
         prepared = prepare(plan, view, np.random.default_rng(seed))
+        best = outcome.best()
+        if n_replays and best is not None:
+            null = fit_null(plan, prepared, best.window_gev, seed)
+            replays = [replay_once(plan, null, k, seed, run_script) for k in range(n_replays)]
+        if keep_record:
+            record = ScanRecord.of(plan, prepared, kept.scores, outcome, null, seed)
     except BumpscoutError as error:
         return Injected.model_validate({**about, "error": str(error)[:500]})
     is_signal = np.isin(prepared.view.event_id, ids)
     return Injected.model_validate(
         {
             **about,
+            "n_injected": len(ids),
             "n_signal": int(is_signal.sum()),
+            "record": record,
+            "replays": replays,
             "cells": excesses(outcome),
             "cell_mass_gev": [float(np.mean(cell.interval_gev)) for cell in outcome.cells],
-            "yields": _yields(plan, prepared, kept.scores[0], is_signal, mass_gev, rng),
+            "yields": _yields(
+                plan, prepared, kept.scores[0], is_signal, mass_gev, rng, keep_spectra
+            ),
+            "edges_gev": prepared.layout.edges.tolist() if keep_spectra else (),
+            "window": _window_bins(prepared.layout, mass_gev),
         }
     )
+
+
+def _window_bins(layout: Layout, mass_gev: float) -> tuple[int, int] | None:
+    window = _window_at(layout.windows_gev, mass_gev)
+    return None if window is None else layout.windows[window]
 
 
 def _yields(
@@ -206,6 +239,7 @@ def _yields(
     is_signal: npt.NDArray[np.bool_],
     mass_gev: float,
     rng: np.random.Generator,
+    keep_spectra: bool,
 ) -> tuple[Yield, ...]:
     layout, mass = prepared.layout, prepared.view.mass
     window = _window_at(layout.windows_gev, mass_gev)
@@ -221,11 +255,9 @@ def _yields(
         true = layout.histogram(mass[rows][is_signal[rows]])
         selection, reason = fit_background(plan, layout, counts, window)
         expected = selection.fit.expected
-        toys = rng.poisson(expected, (FIT_TOYS, len(expected))).astype(np.float64)
-        mask = layout.window_mask(layout.windows[window])
-        refitted = fit_batch(toys, layout.basis, selection.order, mask).expected
         b, n = float(expected[bins].sum()), float(counts[bins].sum())
-        spread = float(refitted[:, bins].sum(axis=1).std())
+        mask = layout.window_mask(layout.windows[window])
+        spread = fit_error(plan, layout, counts, selection, mask, bins, rng)
         found.append(
             Yield(
                 efficiency=efficiency,
@@ -233,11 +265,52 @@ def _yields(
                 n_expected=b,
                 error=float(np.sqrt(n + spread**2)),
                 n_true=int(true[bins].sum()),
+                n_passed=int(true.sum()),
                 local_z=float(poisson_z(np.array([n]), np.array([max(b, 1e-9)]))[0]),
                 believable=reason is None,
+                counts=tuple(map(int, counts)) if keep_spectra else (),
+                true_counts=tuple(map(int, true)) if keep_spectra else (),
             )
         )
     return tuple(found)
+
+
+def fit_error(
+    plan: SearchPlan,
+    layout: Layout,
+    counts: FloatArray,
+    selection: Selection,
+    mask: npt.NDArray[np.bool_],
+    bins: slice,
+    rng: np.random.Generator,
+) -> float:
+    """Return the error of what a side-band fit expects in some bins, the choice of order included.
+
+    Toys come from the fit of the next larger order: a term too small to be taken is a bias of the
+    chosen fit that toys of the chosen order would lack. Each toy chooses its order anew, and counts
+    by its distance from the truth of the toys.
+
+    Args:
+        plan: gives orders and level of the choice.
+        layout: bins.
+        counts: (b,) the fitted spectrum.
+        selection: its fit.
+        mask: (b,) bins left out of the fit.
+        bins: where the error is wanted.
+        rng: of the toys.
+    """
+    orders, alpha = plan.background.orders, plan.background.alpha
+    mean = selection.fit.expected
+    larger = [order for order in orders if order > selection.order]
+    if larger:
+        richer = fit_batch(np.atleast_2d(counts).copy(), layout.basis, larger[0], mask)
+        if richer.converged[0]:
+            mean = richer.expected[0]
+    toys = rng.poisson(mean, (FIT_TOYS, len(mean))).astype(np.float64)
+    fitted = select_order_batch(toys, layout.basis, orders, alpha, mask).expected
+    off = np.abs(fitted[:, bins].sum(axis=1) - mean[bins].sum())
+    # A toy whose fit has no finite optimum may expect anything; the quantile does not mind.
+    return float(np.quantile(off, ONE_SIGMA))
 
 
 def _window_at(windows_gev: Sequence[tuple[float, float]], mass_gev: float) -> int | None:

@@ -12,12 +12,33 @@ from pydantic import BaseModel, ConfigDict
 from bumpscout_tools.errors import ConfigurationError
 from bumpscout_tools.scan.alarms import NullTrial, Rate, rate
 from bumpscout_tools.scan.calibration import NullCells, statistic
+from bumpscout_tools.scan.contamination import Contamination, contamination
 from bumpscout_tools.scan.injection import NEAR, Injected, Yield
 from bumpscout_tools.scan.plan import SearchPlan
+from bumpscout_tools.scan.reach import Reach, crossing, median_z, reach, row_z
+from bumpscout_tools.scan.replay import Replay
+from bumpscout_tools.scan.verdict_rates import VerdictRates, verdict_rates
+from bumpscout_tools.scan.yields import (
+    NullYield,
+    efficiency_spread,
+    null_yield,
+    yield_interval,
+)
 
-__all__ = ["AtStrength", "Performance", "Reach", "YieldSummary", "performance"]
+__all__ = [
+    "AtStrength",
+    "Performance",
+    "Reach",
+    "YieldSummary",
+    "crossing",
+    "performance",
+    "row_z",
+]
 
 FloatArray = npt.NDArray[np.float64]
+
+
+BOOTSTRAP_SEED = 41
 
 
 class _Record(BaseModel):
@@ -37,7 +58,10 @@ class YieldSummary(_Record):
 
     `mean_error` is the error of the mean, from the spread; `pull` is (measured - mean true number)
     / error, and `covered` counts how often it lies within one: numbers of signal events fluctuate
-    between repetitions as in data, so the mean stands for what is expected. `median_z` is the
+    between repetitions as in data, so the mean stands for what is expected. What is measured here
+    is corrected for the bias that repetitions without signal (strength 0) show behind the same cut,
+    and its error holds their width and the spread of the cut's efficiency from training to
+    training (`yield_interval`); without such repetitions it holds neither. `median_z` is the
     significance in the fixed interval at the true mass, with the error of the fitted expectation;
     with a cut it is divided by the null width that replays give, because local z behind a trained
     cut is no significance. None where the fit cannot be believed in half of the repetitions or
@@ -54,6 +78,8 @@ class YieldSummary(_Record):
     pull_width: float | None
     covered: Rate
     median_z: float | None
+    null: NullYield | None = None
+    efficiency_spread: float = 0.0
 
 
 class AtStrength(_Record):
@@ -61,7 +87,10 @@ class AtStrength(_Record):
 
     `found_5pc` and `found_1pc`: the procedure p is at most that, and the largest calibrated excess,
     which a scan reports, lies within 5% of the mass. `mass_bias` and `mass_spread` are of the found
-    cases (at 5%), relative. `failure` is the error of the first repetition that failed.
+    cases (at 5%), relative. `failure` is the error of the first repetition that failed. `verdicts`
+    are those that searches would give with clean nulls, None where no trial kept what they need;
+    `contaminated` says what it costs that
+    their nulls are not.
     """
 
     strength: float
@@ -76,20 +105,8 @@ class AtStrength(_Record):
     mass_bias: float | None
     mass_spread: float | None
     yields: tuple[YieldSummary, ...]
-
-
-class Reach(_Record):
-    """The strength S/sqrt(B) at which the median significance at the true mass is 3 and 5.
-
-    None where no injected strength brackets it. `efficiency` is None without a cut; `gain` is
-    (Z with the cut / Z without - 1) in percent for Z = s/sqrt(b) near the mass, s being the true
-    signal and b the fitted background of the repetitions at the largest strength.
-    """
-
-    efficiency: float | None
-    for_3_sigma: float | None
-    for_5_sigma: float | None
-    gain_percent: float | None
+    verdicts: VerdictRates | None = None
+    contaminated: Contamination | None = None
 
 
 class Performance(_Record):
@@ -105,6 +122,8 @@ def performance(
     plan: SearchPlan, nulls: Sequence[NullTrial], injected: Sequence[Injected]
 ) -> Performance:
     """Summarise injections of one signal, ranked in the pool of the null data sets' replays.
+
+    Repetitions at strength 0 are the null of the yields, and are not listed themselves.
 
     Args:
         plan: the search plan.
@@ -122,19 +141,45 @@ def performance(
         [np.inf if r.error is not None else statistic(r.cells, calibration) for r in replays]
     )
     strengths = sorted({trial.strength for trial in injected})
+    rng = np.random.default_rng(BOOTSTRAP_SEED)
+    without = [t for t in injected if t.strength == 0 and t.error is None]
     by_strength = tuple(
-        _at([t for t in injected if t.strength == strength], calibration, pool)
+        _at(
+            plan,
+            [t for t in injected if t.strength == strength],
+            without,
+            calibration,
+            pool,
+            replays,
+            rng,
+        )
         for strength in strengths
     )
     return Performance(
         mass_gev=injected[0].mass_gev,
         n_pool=len(pool),
-        strengths=by_strength,
-        reach=_reach(by_strength),
+        strengths=tuple(at for at in by_strength if at.strength > 0) or by_strength,
+        reach=reach(
+            [
+                (s, [t for t in injected if t.strength == s and t.error is None])
+                for s in strengths
+                if s > 0 or len(strengths) == 1
+            ],
+            calibration,
+            rng,
+        ),
     )
 
 
-def _at(trials: list[Injected], calibration: NullCells, pool: FloatArray) -> AtStrength:
+def _at(
+    plan: SearchPlan,
+    trials: list[Injected],
+    without: list[Injected],
+    calibration: NullCells,
+    pool: FloatArray,
+    clean: Sequence[Replay],
+    rng: np.random.Generator,
+) -> AtStrength:
     n, mass = len(trials), trials[0].mass_gev
     good = [trial for trial in trials if trial.error is None]
     failures = [trial.error for trial in trials if trial.error is not None]
@@ -144,6 +189,8 @@ def _at(trials: list[Injected], calibration: NullCells, pool: FloatArray) -> AtS
     found = (np.abs(offset) < NEAR) & (p <= 0.05)
     z = [one.local_z for one in largest if np.isfinite(one.local_z)]
     points = max((len(trial.yields) for trial in good), default=0)
+    observed = np.array([one.value for one in largest])
+    records = [trial.record for trial in trials]
     return AtStrength(
         strength=trials[0].strength,
         n=n,
@@ -156,7 +203,9 @@ def _at(trials: list[Injected], calibration: NullCells, pool: FloatArray) -> AtS
         median_local_z=float(np.median(z)) if z else None,
         mass_bias=float(np.median(offset[found])) if found.any() else None,
         mass_spread=float(np.std(offset[found])) if found.any() else None,
-        yields=tuple(_yield(good, index, calibration) for index in range(points)),
+        yields=tuple(_yield(good, without, index, calibration) for index in range(points)),
+        verdicts=verdict_rates(plan, records, observed, [pool] * n) if any(records) else None,
+        contaminated=contamination(trials, offset, observed, calibration, clean, rng),
     )
 
 
@@ -171,11 +220,14 @@ def _largest(trial: Injected, calibration: NullCells) -> _Largest:
     return best
 
 
-def _yield(trials: list[Injected], index: int, calibration: NullCells) -> YieldSummary:
+def _yield(
+    trials: list[Injected], without: list[Injected], index: int, calibration: NullCells
+) -> YieldSummary:
     rows: list[Yield] = [trial.yields[index] for trial in trials if len(trial.yields) > index]
-    measured = np.array([row.n_observed - row.n_expected for row in rows])
+    null = null_yield([trial.yields[index] for trial in without if len(trial.yields) > index])
     true = np.array([row.n_true for row in rows], dtype=np.float64)
-    error = np.array([max(row.error, 1e-9) for row in rows])
+    spread = efficiency_spread(true)
+    measured, error = np.array([yield_interval(row, null, spread) for row in rows]).T
     pulls = (measured - true.mean()) / error
     many = len(rows) > 1
     return YieldSummary(
@@ -188,63 +240,7 @@ def _yield(trials: list[Injected], index: int, calibration: NullCells) -> YieldS
         pull_mean=float(pulls.mean()),
         pull_width=float(pulls.std(ddof=1)) if many else None,
         covered=rate(int((np.abs(pulls) <= 1).sum()), len(rows)),
-        median_z=_median_z(rows, calibration),
+        median_z=median_z(rows, calibration),
+        null=null,
+        efficiency_spread=spread,
     )
-
-
-def _median_z(rows: list[Yield], calibration: NullCells) -> float | None:
-    believable = [row for row in rows if row.believable]
-    if 2 * len(believable) <= len(rows):
-        return None
-    median = float(np.median([_z(row) for row in believable]))
-    efficiency = rows[0].efficiency
-    return median if efficiency is None else median / _null_width(calibration, efficiency)
-
-
-def _z(row: Yield) -> float:
-    """Return local z with the error of the fitted expectation."""
-    b = max(row.n_expected, 1e-9)
-    return float(row.local_z * np.sqrt(b / (b + row.fit_error**2)))
-
-
-def _null_width(calibration: NullCells, efficiency: float) -> float:
-    zero, one = (float(calibration.standardise(0, efficiency, excess)) for excess in (0.0, 1.0))
-    return 1 / (one - zero)
-
-
-def _reach(by_strength: Sequence[AtStrength]) -> tuple[Reach, ...]:
-    measured = [at for at in by_strength if at.yields]
-    if not measured:
-        return ()
-    strengths = np.array([at.strength for at in measured])
-    inclusive = measured[-1].yields[0]
-    found = []
-    for index, point in enumerate(measured[0].yields):
-        medians = [at.yields[index].median_z for at in measured]
-        z = np.array([np.nan if median is None else median for median in medians])
-        found.append(
-            Reach(
-                efficiency=point.efficiency,
-                for_3_sigma=_crossing(strengths, z, 3.0),
-                for_5_sigma=_crossing(strengths, z, 5.0),
-                gain_percent=_gain(inclusive, measured[-1].yields[index]),
-            )
-        )
-    return tuple(found)
-
-
-def _gain(inclusive: YieldSummary, cut: YieldSummary) -> float | None:
-    if cut.efficiency is None or inclusive.mean_true <= 0 or cut.mean_expected <= 0:
-        return None
-    signal = cut.mean_true / inclusive.mean_true
-    background = cut.mean_expected / inclusive.mean_expected
-    return float(100 * (signal / np.sqrt(background) - 1))
-
-
-def _crossing(strengths: FloatArray, z: FloatArray, level: float) -> float | None:
-    """Return the first strength at which z rises through the level, interpolated."""
-    for index in range(1, len(z)):
-        if z[index - 1] < level <= z[index]:
-            share = (level - z[index - 1]) / (z[index] - z[index - 1])
-            return float(strengths[index - 1] + share * (strengths[index] - strengths[index - 1]))
-    return None
