@@ -33,6 +33,7 @@ __all__ = [
 ]
 
 STATISTIC = "Largest excess of the search, in null widths"
+GRID_STATISTIC = "Largest local z of the whole grid"
 
 
 def dataset_of(card: DatasetCard, outcome: ScanOutcome | None) -> Dataset:
@@ -77,7 +78,7 @@ def plan_summary(plan: SearchPlan) -> PlanSummary:
     return PlanSummary(
         sha256=plan.sha256(),
         detectors=tuple(detector.name for detector in plan.detectors),
-        spectra=(plan.spectrum.name,),
+        spectra=tuple(one.name for one in plan.spectra) or (plan.spectrum.name,),
         working_points=plan.working_points.efficiencies,
         background=f"dijet {orders}, order by likelihood ratio at {plan.background.alpha:g}",
         blinding=plan.blinding,
@@ -131,11 +132,13 @@ def _bump(
         value = calibration.standardise(cell.detector_index, cell.efficiency, cell.excess)
         excess = float(value)
     if plan.luminosity_fb is not None:
-        visible = cell.n_selected / (1000 * plan.luminosity_fb * outcome.luminosity_share)
+        # A window's cut selects in its own fit range; a grid's cut in all events at once.
+        n = cell.efficiency * outcome.n_events if plan.spectra else cell.n_selected
+        visible = n / (1000 * plan.luminosity_fb * outcome.luminosity_share)
     return Bump(
         result_id=cell.test_id,
         detector=cell.detector,
-        spectrum=plan.spectrum.name,
+        spectrum=cell.spectrum,
         working_point=WorkingPoint(efficiency=cell.efficiency, cross_section_pb=visible),
         mass_gev=sum(cell.interval_gev) / 2,
         interval_gev=cell.interval_gev,
@@ -164,12 +167,27 @@ def assemble_evidence(
     return Evidence(
         card=card_summary(card),
         outcome=outcome,
-        statistic=STATISTIC,
+        statistic=GRID_STATISTIC if outcome and outcome.grid else STATISTIC,
         observed_statistic=significance.observed if significance else None,
         replay_statistics=significance.replayed if significance else (),
-        calibration=tuple(_calibration(significance)) if significance else (),
+        calibration=_calibration_lines(outcome, significance),
         examples=examples,
     )
+
+
+def _calibration_lines(
+    outcome: ScanOutcome | None, significance: FinalSignificance | None
+) -> tuple[str, ...]:
+    if significance is None:
+        return ()
+    if outcome is not None and outcome.grid:
+        return (
+            "Each toy draws the events anew on the fitted spectra; an event that lies in several "
+            "spectra, or passes several cuts, does so in the toys as well.",
+            "The statistic is the largest local z of all spectra and cuts; null mean and width "
+            "of each test come from the same toys.",
+        )
+    return tuple(_calibration(significance))
 
 
 def _calibration(significance: FinalSignificance) -> list[str]:

@@ -15,9 +15,12 @@ from bumpscout import __version__
 from bumpscout.abcd_command import abcd
 from bumpscout.calibrate_command import calibrate
 from bumpscout.console import guarded, say_error
+from bumpscout.data_commands import data
 from bumpscout.limits_command import limits
+from bumpscout.recast_command import recast
 from bumpscout.sandbox_commands import SANDBOXES, sandbox
 from bumpscout.scan_command import scan
+from bumpscout.simulate_command import simulate
 from bumpscout.statistics_commands import bumphunt, fit
 from bumpscout.words import printable
 
@@ -63,9 +66,8 @@ def app() -> None:
 @click.option(
     "--blinding",
     type=click.Choice(["open", "staged"]),
-    default="open",
-    show_default=True,
-    help="What code may see: all events, or a fraction until the frozen plan is approved.",
+    help="What code may see: all events, or a fraction until the frozen plan is approved.  "
+    "[default: open for the LHC Olympics layouts and LHE, else staged]",
 )
 @click.option(
     "--approve",
@@ -110,7 +112,7 @@ def search(
     data: Path,
     out: Path | None,
     model: str,
-    blinding: str,
+    blinding: str | None,
     approve: str | None,
     luminosity_fb: float | None,
     sqrt_s: float | None,
@@ -143,12 +145,14 @@ def search(
         from bumpscout.folder import Options
         from bumpscout.search import dry_run as show_plan
         from bumpscout.search import run_search
+        from bumpscout_sandbox.vault import default_blinding
 
+        seen = blinding or default_blinding(data)
         options = Options.model_validate(
             {
                 "model": model,
-                "blinding": blinding,
-                "approve": approve or ("ask" if blinding == "staged" else "auto"),
+                "blinding": seen,
+                "approve": approve or ("ask" if seen == "staged" else "auto"),
                 "luminosity_fb": luminosity_fb,
                 "sqrt_s_gev": sqrt_s,
                 "replays": replays,
@@ -255,10 +259,13 @@ def doctor(as_json: bool) -> None:
 
 app.add_command(scan)
 app.add_command(calibrate)
+app.add_command(recast)
 app.add_command(fit)
 app.add_command(bumphunt)
 app.add_command(limits)
 app.add_command(abcd)
+app.add_command(simulate)
+app.add_command(data)
 app.add_command(sandbox)
 
 

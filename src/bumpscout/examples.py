@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from bumpscout_tools.scan.outcome import ScanOutcome
     from bumpscout_tools.scan.plan import SearchPlan
 
-__all__ = ["find_examples"]
+__all__ = ["example_rows", "find_examples"]
 
 MAX_SHOWN = 1000
 
@@ -59,11 +59,12 @@ def find_examples(
     inside = (view.mass >= low) & (view.mass < high)
     return Examples(
         names=view.feature_names,
-        typical=_rows(view.features[inside & ~selected]),
-        anomalous=_rows(view.features[inside & selected]),
+        typical=example_rows(view.features[inside & ~selected]),
+        anomalous=example_rows(view.features[inside & selected]),
     )
 
 
-def _rows(features: npt.NDArray[np.float64]) -> tuple[tuple[float, ...], ...]:
+def example_rows(features: npt.NDArray[np.float64]) -> tuple[tuple[float, ...], ...]:
+    """Return the features of at most a thousand events, with five significant digits."""
     rounded = [[float(f"{value:.5g}") for value in row] for row in features[:MAX_SHOWN]]
     return tuple(tuple(row) for row in rounded)

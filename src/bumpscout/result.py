@@ -96,7 +96,8 @@ class Bump(_Record):
     local_z: float
     excess: float | None = Field(
         default=None,
-        description="from the null median, in null widths at this cut; what bumps are ranked by",
+        description="from the null median, in null widths at this cut; what bumps are ranked by, "
+        "those of a grid by local_z",
     )
     guards: tuple[GuardReport, ...] = ()
     variants: tuple[Variant, ...] = Field(

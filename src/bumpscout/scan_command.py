@@ -21,6 +21,12 @@ A configuration is YAML; whatever it leaves out has the default of `search`:
     luminosity_fb: 139
     working_points: {cross_sections_pb: [10, 1, 0.1, 0.01]}
     replays: {n: 200}
+\b
+A grid of many spectra at many cuts (docs/scan.md), with a score of the file:
+  plan:
+    detectors: [{name: column, features: [score]}]
+    spectra: [{masses: [m_jj, m_jb], categories: [all, lepton]}]
+    working_points: {efficiencies: {from: 1, to: 0.001, n: 50}}
 """
 
 
@@ -54,8 +60,9 @@ def scan(
 ) -> None:
     """Carry out the plan in CONFIG.yaml: no language model, no sandbox, vetted detectors only.
 
-    The plan is frozen before it is carried out. Its claim is confirmatory only if nobody chose it
-    after a look at the same events, which is for you to know.
+    The plan is frozen before it is carried out. The claim is exploratory unless CONFIG declares
+    with `preregistered: HASH` that the plan was written down before anyone saw the events; the hash
+    is in the report of every scan of the plan.
     """
     if max_minutes is not None and not math.isfinite(max_minutes):
         raise click.UsageError(f"--max-minutes must be a finite number, not {max_minutes}.")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from bumpscout.words import printable
 from bumpscout_tools.errors import ConfigurationError
@@ -29,6 +29,21 @@ class ScanConfig(BaseModel):
     )
     seed: int = Field(default=1, ge=0, lt=2**31)
     plan: SearchPlan = SearchPlan()
+    preregistered: str | None = Field(
+        default=None,
+        pattern="^[0-9a-f]{64}$",
+        description="hash of this plan, declared to be written down before anyone saw the events "
+        "of the scan; without it the claim is exploratory",
+    )
+
+    @model_validator(mode="after")
+    def _registered_is_this_plan(self) -> Self:
+        if self.preregistered is not None and self.preregistered != self.plan.sha256():
+            raise ValueError(
+                f"preregistered is not the hash of this plan, which is {self.plan.sha256()}: the "
+                "plan was changed after it was registered, or by another version of bumpscout"
+            )
+        return self
 
 
 def read_config(path: Path) -> ScanConfig:

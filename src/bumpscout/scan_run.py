@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,8 +21,10 @@ from pydantic import JsonValue
 from bumpscout.cluster import local_executor, usable_cpus
 from bumpscout.console import Progress, check_interrupt
 from bumpscout.folder import SCAN_FILE, Options, RunFolder
+from bumpscout.grid_run import final_grid, prepare_grid
 from bumpscout.rerun import write_rerun
 from bumpscout.scan_config import read_config
+from bumpscout.scan_limits import find_limits
 from bumpscout.session import Session
 from bumpscout.steps import (
     carried_out,
@@ -38,7 +40,8 @@ from bumpscout_tools.files import write_atomic
 
 if TYPE_CHECKING:
     from bumpscout.result import Result
-    from bumpscout_sandbox.engine import ToolsEngine
+    from bumpscout.scan_config import ScanConfig
+    from bumpscout_sandbox.engine import Claim, ToolsEngine
     from bumpscout_sandbox.ledger import Ledger
     from bumpscout_sandbox.records import FinalScan, FrozenPlan
     from bumpscout_tools.events.view import View
@@ -49,9 +52,13 @@ __all__ = ["resume_scan", "run_scan"]
 
 FloatArray = npt.NDArray[np.float64]
 
-_GIVEN = (
-    "The plan was given in a file and frozen before the scan: the claim is confirmatory if nobody "
-    "chose it after a look at these events."
+_REGISTERED = (
+    "The configuration declares that this plan was written down before anyone saw these events, so "
+    "the claim is confirmatory."
+)
+_NOT_REGISTERED = (
+    "Nothing says that the plan was written down before anyone saw these events, so the claim is "
+    "exploratory. The plan can be registered for other events with `preregistered: {}`."
 )
 
 
@@ -138,11 +145,18 @@ def _carry_out(session: Session, progress: Progress, *, data: Path) -> Result:
     out_of_time = deadline(options)
     write_rerun(folder)
     progress("data", f"reading {data.name}")
-    session.vault = open_vault(data, options)
+    asked = [name for detector in config.plan.detectors for name in detector.features]
+    session.vault = open_vault(data, options, asked)
     check_same_data(session)
     write_atomic(folder / "card.json", session.vault.card().model_dump_json(indent=1) + "\n")
     engine, view = ToolsEngine(), session.vault.view()
-    resolved = resolve_on(config.plan, view, options.seed, engine)
+    grid = None
+    if config.plan.spectra:
+        progress("scores", "scoring the events")
+        grid = prepare_grid(
+            config.plan, view, seed=options.seed, cache=folder / "cache", workers=workers
+        )
+    resolved = grid.resolved if grid else resolve_on(config.plan, view, options.seed, engine)
     plan = resolved.plan
     write_atomic(folder / "plan.json", plan.model_dump_json(indent=1) + "\n")
     with Ledger(folder / LEDGER_FILE) as ledger:
@@ -153,31 +167,53 @@ def _carry_out(session: Session, progress: Progress, *, data: Path) -> Result:
         frozen = _freeze(plan, engine, ledger)
         write_mark(folder / CHECKPOINT_FILE, Mark("", ledger.head, ledger.count))
         with contextlib.ExitStack() as stack:
-            progress("workers", f"starting {workers} processes")
-            executor = stack.enter_context(local_executor(workers))
-            final = _scan(
-                frozen,
-                view,
-                engine,
-                ledger,
-                folder=folder,
-                seed=options.seed,
-                workers=workers,
-                executor=executor,
-                progress=progress,
-                out_of_time=out_of_time,
+            claim: Claim = "confirmatory" if config.preregistered else "exploratory"
+            progress("workers", f"starting {workers} {'threads' if grid else 'processes'}")
+            # Threads share the events of a grid; its work is compiled code, which runs beside.
+            pool = ThreadPoolExecutor(workers) if grid else local_executor(workers)
+            executor = stack.enter_context(pool)
+            if grid:
+                final, session.examples = final_grid(
+                    frozen,
+                    grid,
+                    ledger,
+                    folder=folder,
+                    seed=options.seed,
+                    workers=workers,
+                    executor=executor,
+                    progress=progress,
+                    out_of_time=out_of_time,
+                    claim=claim,
+                )
+            else:
+                final = _scan(
+                    frozen,
+                    view,
+                    engine,
+                    ledger,
+                    folder=folder,
+                    seed=options.seed,
+                    workers=workers,
+                    executor=executor,
+                    progress=progress,
+                    out_of_time=out_of_time,
+                    claim=claim,
+                )
+            session.record = SearchRecord(
+                request=session.folder.record.request,
+                status="complete",
+                understood=(*resolved.understood, _registered(config)),
+                not_understood=resolved.not_understood,
+                plan=plan,
+                frozen=frozen,
+                final=final,
+                model=options.model,
+                cost=TraceTotals(
+                    model_calls=0, prompt_tokens=0, completion_tokens=0, model_wall_s=0
+                ),
             )
-        session.record = SearchRecord(
-            request=session.folder.record.request,
-            status="complete",
-            understood=(*resolved.understood, _GIVEN),
-            not_understood=resolved.not_understood,
-            plan=plan,
-            frozen=frozen,
-            final=final,
-            model=options.model,
-            cost=TraceTotals(model_calls=0, prompt_tokens=0, completion_tokens=0, model_wall_s=0),
-        )
+            progress("limits", "upper limits at every working point")
+            find_limits(session, executor)
         progress("report", "drawing figures")
         find_examples(session)
         check_interrupt()
@@ -193,7 +229,8 @@ def _freeze(plan: SearchPlan, engine: ToolsEngine, ledger: Ledger) -> FrozenPlan
     from bumpscout_sandbox.records import FrozenPlan
     from bumpscout_sandbox.store import text_sha256
 
-    scripts = tuple(text_sha256(engine.render(detector)) for detector in plan.detectors)
+    detectors = () if plan.spectra else plan.detectors  # fixed scores are made by no script
+    scripts = tuple(text_sha256(engine.render(detector)) for detector in detectors)
     line: dict[str, JsonValue] = {
         "kind": "frozen",
         "plan_sha256": plan.sha256(),
@@ -213,6 +250,10 @@ def _freeze(plan: SearchPlan, engine: ToolsEngine, ledger: Ledger) -> FrozenPlan
         ledger_head=head,
         ledger_count=ledger.count,
     )
+
+
+def _registered(config: ScanConfig) -> str:
+    return _REGISTERED if config.preregistered else _NOT_REGISTERED.format(config.plan.sha256())
 
 
 def _replayed(_index: int, task: ScriptTask, view: View) -> FloatArray:
@@ -258,6 +299,7 @@ def _scan(
     executor: Executor,
     progress: Progress,
     out_of_time: Callable[[], bool],
+    claim: Claim,
 ) -> FinalScan:
     from bumpscout_sandbox.ledger import Mark
     from bumpscout_sandbox.marks import CHECKPOINT_FILE, write_mark
@@ -295,7 +337,7 @@ def _scan(
     return FinalScan(
         outcome=outcome,
         significance=significance,
-        verdict=engine.decide(plan, outcome, significance, "confirmatory", ()),
+        verdict=engine.decide(plan, outcome, significance, claim, ()),
         ledger_head=ledger.head,
         ledger_count=ledger.count,
         n_tests=len(ledger.test_ids()),

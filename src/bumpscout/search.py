@@ -17,6 +17,7 @@ from bumpscout.cluster import local_executor, usable_cpus
 from bumpscout.console import Progress, check_interrupt
 from bumpscout.folder import Options, RunFolder
 from bumpscout.rerun import write_rerun
+from bumpscout.scan_limits import find_limits
 from bumpscout.session import Session
 from bumpscout.steps import (
     carried_out,
@@ -142,6 +143,8 @@ def _carry_out(session: Session, progress: Progress, *, data: Path) -> Result:
             cancel=cancel,
         )
         _run_graph(session, gate, progress, out_of_time)
+        progress("limits", "upper limits at every working point")
+        find_limits(session, executor)
         progress("report", "drawing figures")
         find_examples(session)
         check_interrupt()

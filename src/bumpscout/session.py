@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from bumpscout_agents.records import SearchRecord
     from bumpscout_sandbox.ledger import Ledger
     from bumpscout_sandbox.vault import Vault
+    from bumpscout_tools.scan.limits_scan import ScanLimits
 
 __all__ = ["Session"]
 
@@ -37,6 +38,7 @@ class Session:
     provider: str | None = None
     record: SearchRecord | None = None
     examples: Examples | None = None
+    limits: ScanLimits | None = None
     started: float = field(default_factory=time.monotonic)
 
     def finish(
@@ -49,6 +51,7 @@ class Session:
         """
         from bumpscout.evidence import Evidence, write_evidence
         from bumpscout.report.render import write_report
+        from bumpscout.scan_limits import write_limits
 
         result = self._result(status, reason)
         evidence = Evidence()
@@ -64,7 +67,9 @@ class Session:
         plan = self.record.plan if self.record else None
         if status == "complete":
             write_evidence(path, evidence)
-            write_report(path, result, evidence, plan)
+            if self.limits is not None:
+                write_limits(path, self.limits)
+            write_report(path, result, evidence, plan, self.limits)
             write_result(path, result)
             return result
         # An interrupted search says so even where its report cannot be drawn any more.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,16 +77,24 @@ def check_there(data: Path, option: str = "--data") -> None:
         )
 
 
-def open_vault(data: Path, options: Options) -> Vault:
+def open_vault(data: Path, options: Options, features: Iterable[str] = ()) -> Vault:
     """Open the file of events in the vault.
+
+    Args:
+        data: file of events.
+        options: seed and blinding.
+        features: those that a plan asks for, where there is one; they decide whether the view has
+            features of two jets or the rapidity-mass matrix.
 
     Raises:
         InputDataError: if it cannot be searched; the message names the file.
     """
     from bumpscout_sandbox.vault import Vault
+    from bumpscout_tools.features.catalogue import inputs_of_features
 
     try:
-        return Vault.open(data, seed=options.seed, blinding=options.blinding)
+        inputs = inputs_of_features(features)
+        return Vault.open(data, seed=options.seed, blinding=options.blinding, inputs=inputs)
     except InputDataError as error:
         if data.name in str(error):
             raise
@@ -120,6 +128,8 @@ def find_examples(session: Session) -> None:
     record = session.record
     if record is None or record.final is None or record.frozen is None or session.vault is None:
         return
+    if record.frozen.plan.spectra:
+        return  # a grid knows its own
     session.examples = examples.find_examples(
         record.frozen.plan,
         record.final.outcome,
@@ -143,6 +153,7 @@ def summary(result: Result, folder: Path) -> str:
     if result.bumps:
         bump = result.bumps[0]
         low, high = bump.interval_gev
+        grid = bump.spectrum != "m_jj" or (result.plan and len(result.plan.spectra) > 1)
         lines += [
             f"  bump         {mass_tev(bump.mass_gev)} ({low:.0f} to {high:.0f} GeV), "
             f"{100 * bump.working_point.efficiency:.3g}% most anomalous events",
@@ -152,11 +163,17 @@ def summary(result: Result, folder: Path) -> str:
         if bump.scan_p is not None:
             lines.append(
                 f"  scan p       {format_p(bump.scan_p.value)} ({z_value(bump.scan_p.value):.1f} "
-                "sigma), over all masses and cuts"
+                f"sigma), over all {'spectra, ' if grid else ''}masses and cuts"
             )
         if bump.procedure_p is not None:
             lines.append(f"  procedure p  {format_p(bump.procedure_p.value)}; {reached(bump)}")
-    if result.dataset is not None and result.dataset.searched_gev is not None:
+    if result.plan is not None and len(result.plan.spectra) > 1 and result.dataset is not None:
+        lines.append(
+            f"  searched     {len(result.plan.spectra)} spectra at "
+            f"{len(result.plan.working_points)} cuts, {result.dataset.n_searched} of "
+            f"{result.dataset.n_events} events"
+        )
+    elif result.dataset is not None and result.dataset.searched_gev is not None:
         low, high = result.dataset.searched_gev
         lines.append(
             f"  searched     {low:.0f} to {high:.0f} GeV, {result.dataset.n_searched} of "

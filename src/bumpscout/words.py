@@ -88,8 +88,9 @@ def headline(
         empty = "no believable spectrum could be tested."
         return f"{verdict_title(verdict)}: {empty} {reason or ''}".strip()
     bump = bumps[0]
+    where = "" if bump.spectrum == "m_jj" else f" in {printable(bump.spectrum, 160)}"
     what = (
-        f"local z = {bump.local_z:.1f} at {mass_tev(bump.mass_gev)} "
+        f"local z = {bump.local_z:.1f} at {mass_tev(bump.mass_gev)}{where} "
         f"({bump.n_observed} events where {bump.n_expected:.1f} are expected)"
     )
     head = headline_p(bump)

@@ -48,8 +48,21 @@ def test_record_text_and_figures_are_there(calibrated):
     (at,) = report["signal"]["strengths"]
     assert (at["strength"], at["n"]) == (2.0, 1)
     assert report["signal"]["mass_gev"] == pytest.approx(2600, rel=0.05)
+    for verdicts in (report["alarms"]["verdicts"], at["verdicts"]):
+        rates = verdicts["verdicts"].values()
+        assert sum(rate["k"] for rate in rates) == next(iter(rates))["n"]
+    assert len(report["alarms"]["closures"]["auc"]) == 3
+    lines = (calibrated / "injected.jsonl").read_text().splitlines()
+    trials = {line["name"]: line["trial"] for line in map(json.loads, lines)}
+    contaminated = {
+        t["strength"]: (len(t["replays"]), t["record"]["null"]) for t in trials.values()
+    }
+    assert contaminated[0.0] == (0, None)
+    assert contaminated[2.0][0] == 4
+    assert contaminated[2.0][1]["closure"]["events"] > 1000
     text = (calibrated / "calibration.md").read_text()
-    for name in ("false-alarms", "detection"):
+    assert "null generators, each against the data that it was fitted to" in text
+    for name in ("false-alarms", "detection", "verdicts", "closure"):
         assert (calibrated / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert f"figures/{name}.png" in text
 

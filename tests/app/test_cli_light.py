@@ -49,6 +49,9 @@ def test_importing_the_command_line_imports_nothing_heavy():
         "abcd",
         "scan",
         "calibrate",
+        "simulate",
+        "data list",
+        "data fetch",
     ],
 )
 def test_every_command_explains_itself(bumpscout, command):

@@ -46,7 +46,17 @@ def test_make_targets_of_the_readme_exist():
 
 
 @pytest.mark.parametrize(
-    "name", ["README.md", "SECURITY.md", "docs/result.md", "docs/statistics.md"]
+    "name",
+    [
+        "README.md",
+        "SECURITY.md",
+        "docs/data.md",
+        "docs/detectors.md",
+        "docs/features.md",
+        "docs/formats.md",
+        "docs/result.md",
+        "docs/statistics.md",
+    ],
 )
 def test_links_lead_somewhere(name):
     path = ROOT / name

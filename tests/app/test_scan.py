@@ -10,7 +10,9 @@ import pytest
 import yaml
 
 from bumpscout.scan_config import read_config, scan_json_schema
+from bumpscout.scan_limits import read_limits
 from bumpscout_tools.errors import ConfigurationError
+from bumpscout_tools.scan.plan import SearchPlan
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "scan.schema.json"
 QUICK = {"replays": {"n": 2}, "toys": 200, "cell_toys": 50}
@@ -33,6 +35,16 @@ def scanned(tmp_path_factory: pytest.TempPathFactory, events: Path, run_once) ->
 
 def test_schema_file_is_current():
     assert SCHEMA.read_text(encoding="utf-8") == scan_json_schema()
+
+
+def test_only_the_registered_plan_may_be_confirmatory(tmp_path):
+    plan = {"toys": 500}
+    registered = SearchPlan.model_validate(plan).sha256()
+    content = {"plan": plan, "preregistered": registered}
+    assert read_config(write(tmp_path / "a.yaml", content)).preregistered == registered
+    changed = {"plan": {"toys": 600}, "preregistered": registered}
+    with pytest.raises(ConfigurationError, match="changed after it was registered"):
+        read_config(write(tmp_path / "a.yaml", changed))
 
 
 def test_data_lies_beside_the_configuration_unless_absolute(tmp_path):
@@ -92,13 +104,32 @@ def test_times_that_are_no_numbers_are_refused(bumpscout, tmp_path, events):
 
 def test_a_scan_leaves_result_report_and_a_ledger_that_agree(scanned, bumpscout):
     result = json.loads((scanned / "result.json").read_text())
-    assert (result["status"], result["claim"]) == ("complete", "confirmatory")
+    assert (result["status"], result["claim"]) == ("complete", "exploratory")
+    plan = json.loads((scanned / "scan.json").read_text())["plan"]
+    registered = SearchPlan.model_validate(plan).sha256()
+    assert any(registered in line for line in result["understood"])
     assert result["software"]["model"] == "none"
     assert result["software"]["sandbox_provider"] is None
     assert result["bumps"][0]["procedure_p"]["n_replays"] == 2
     assert "none; the plan was given in a file" in (scanned / "report.md").read_text()
     done = bumpscout("ledger", "verify", scanned)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_scan_sets_limits_at_every_working_point(scanned):
+    limits = read_limits(scanned)
+    assert limits is not None
+    plan = SearchPlan.model_validate_json((scanned / "plan.json").read_text())
+    points = [point.efficiency for point in limits.points]
+    assert points == [1.0, *plan.working_points.efficiencies]
+    assert limits.pb_per_event is None
+    rows = [row for point in limits.points for row in point.rows(0.0)]
+    assert any(row.observed is not None and row.observed > 0 for row in rows)
+    assert all((row.observed is None) == (row.reason is not None) for row in rows)
+    report = (scanned / "report.md").read_text()
+    assert "## What is excluded" in report
+    assert "not on cross sections" in report
+    assert (scanned / "figures" / "limits.png").exists()
 
 
 def test_a_search_with_the_same_plan_finds_the_same(scanned, bumpscout, events, tmp_path):
@@ -109,7 +140,8 @@ def test_a_search_with_the_same_plan_finds_the_same(scanned, bumpscout, events, 
     done = bumpscout("search", request, "--data", events, "--out", "s", *options)
     assert done.returncode == 0, done.stderr
     searched = json.loads((tmp_path / "s" / "plan.json").read_text())
-    config = {"data": str(events), "seed": 3, "plan": searched}
+    registered = SearchPlan.model_validate(searched).sha256()
+    config = {"data": str(events), "seed": 3, "plan": searched, "preregistered": registered}
     done = bumpscout("scan", write(tmp_path / "p.yaml", config), "--out", "p", "--workers", "2")
     assert done.returncode == 0, done.stderr
     first, second = (json.loads((tmp_path / x / "result.json").read_text()) for x in ("s", "p"))

@@ -32,7 +32,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, events: Path) -> tuple[Pa
     done = subprocess.run(
         [
             *(sys.executable, "-m", "bumpscout", "search"),
-            "Search for a narrow dijet resonance with CATHODE",
+            "Search for a narrow dijet resonance with SALAD",
             *("--data", str(events), "--out", str(folder), *QUICK),
         ],
         capture_output=True,
@@ -51,7 +51,7 @@ def test_result_is_complete_and_agrees_with_the_ledger(finished, bumpscout):
     assert result["schema_version"] == "bumpscout.result/1"
     assert result["status"] == "complete"
     assert result["dataset"]["n_events"] == 8000
-    assert any("CATHODE" in line for line in result["not_understood"])
+    assert any("SALAD" in line for line in result["not_understood"])
     lines = (folder / "ledger.jsonl").read_text().splitlines()
     assert result["ledger"]["n_lines"] == len(lines)
     assert result["ledger"]["head_sha256"] == json.loads(lines[-1])["hash"]
@@ -78,7 +78,7 @@ def test_progress_goes_to_stderr_as_plain_lines_and_the_summary_to_stdout(finish
     assert "\x1b" not in stderr
     assert any(re.match(r"\[\d+:\d\d\] scan: ", line) for line in stderr.splitlines())
     assert str(folder / "report.html") in stdout
-    assert "CATHODE" in stdout
+    assert "SALAD" in stdout
 
 
 def test_report_is_drawn_again_from_the_files(finished, bumpscout):

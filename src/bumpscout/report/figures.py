@@ -12,6 +12,7 @@ import numpy as np
 from markupsafe import Markup
 
 from bumpscout.evidence import Evidence
+from bumpscout.report.grid_page import grid_figures
 from bumpscout_tools.errors import ConfigurationError
 from bumpscout_tools.files import write_atomic
 from bumpscout_tools.plots import (
@@ -24,12 +25,16 @@ from bumpscout_tools.plots import (
     spectrum_figure,
     trials_figure,
 )
+from bumpscout_tools.scan.limits_scan import ScanLimits
 from bumpscout_tools.scan.outcome import CellSpectrum, ScanOutcome
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Drawn", "draw_figures", "write_figures"]
+__all__ = ["Drawn", "Planned", "draw_figures", "write_figures"]
+
+Planned = tuple[str, str, Callable[[Theme], "Figure"]]
+"""Name of a figure, what it shows in words, and what draws it."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +53,10 @@ class Drawn:
         return Markup(f"data:image/svg+xml;base64,{content.decode('ascii')}")
 
 
-def draw_figures(evidence: Evidence) -> dict[str, Drawn]:
+def draw_figures(evidence: Evidence, limits: ScanLimits | None = None) -> dict[str, Drawn]:
     """Draw every figure that the evidence allows, by name."""
     drawn: dict[str, Drawn] = {}
-    for name, alt, draw in _planned(evidence):
+    for name, alt, draw in (*_planned(evidence), *_limit_figures(limits)):
         light = draw("light")
         drawn[name] = Drawn(
             name=name,
@@ -81,7 +86,7 @@ def write_figures(folder: Path, figures: dict[str, Drawn]) -> None:
         write_atomic(target / f"{figure.name}.png", figure.png)
 
 
-def _planned(evidence: Evidence) -> Iterator[tuple[str, str, Callable[[Theme], Figure]]]:
+def _planned(evidence: Evidence) -> Iterator[Planned]:
     outcome = evidence.outcome
     if outcome is not None:
         yield from _scan_figures(outcome)
@@ -109,17 +114,20 @@ def _planned(evidence: Evidence) -> Iterator[tuple[str, str, Callable[[Theme], F
 
 def _scan_figures(
     outcome: ScanOutcome,
-) -> Iterator[tuple[str, str, Callable[[Theme], Figure]]]:
+) -> Iterator[Planned]:
     best = outcome.best()
     spectrum = _spectrum_of(outcome, best.test_id) if best else None
     if best is not None and spectrum is not None:
         yield (
             "spectrum",
-            f"Dijet mass spectrum of the {100 * best.efficiency:.3g}% most anomalous events with "
+            f"Mass spectrum of the {100 * best.efficiency:.3g}% most anomalous events with "
             f"the background fit; the largest excess lies at {best.interval_gev[0]:.0f} to "
             f"{best.interval_gev[1]:.0f} GeV.",
             lambda theme: spectrum_figure(best, spectrum, theme=theme),
         )
+    if outcome.grid:
+        yield from grid_figures(outcome)
+        return
     window = best.window_gev if best else None
     yield (
         "inclusive",
@@ -138,6 +146,20 @@ def _scan_figures(
             f"The excess of {len(outcome.cells)} tests in the order they were made, the largest "
             "so far, and the number of tests of each step.",
             lambda theme: trials_figure(outcome, theme=theme),
+        )
+
+
+def _limit_figures(
+    limits: ScanLimits | None,
+) -> Iterator[Planned]:
+    if limits is not None:
+        from bumpscout_tools.plots.limits_scan import scan_limits_figure
+
+        yield (
+            "limits",
+            f"Observed and expected {100 * limits.level:g}% CL upper limits on signals of "
+            f"{len(limits.widths)} widths against mass behind {len(limits.points)} working points.",
+            lambda theme: scan_limits_figure(limits, theme=theme),
         )
 
 

@@ -8,8 +8,11 @@ from dataclasses import dataclass, field
 
 from bumpscout.evidence import Evidence
 from bumpscout.report.figures import Drawn
+from bumpscout.report.grid_page import GridRow, grid_plan, grid_rows, grid_tried
 from bumpscout.result import Bump, Result
+from bumpscout.scan_limits import limit_lines
 from bumpscout.words import format_p, mass_tev, reached, verdict_title, z_value
+from bumpscout_tools.scan.limits_scan import ScanLimits
 from bumpscout_tools.scan.outcome import ProcedureP, ScanOutcome, ScanP
 from bumpscout_tools.scan.plan import SearchPlan
 
@@ -60,11 +63,17 @@ class Page:
     drops: tuple[Fact, ...]
     plan: tuple[Fact, ...]
     cost: tuple[Fact, ...]
+    limits: tuple[str, ...] = ()
+    spectra: tuple[GridRow, ...] = ()
     versions: tuple[Fact, ...] = field(default=())
 
 
 def make_page(
-    result: Result, evidence: Evidence, plan: SearchPlan | None, figures: dict[str, Drawn]
+    result: Result,
+    evidence: Evidence,
+    plan: SearchPlan | None,
+    figures: dict[str, Drawn],
+    limits: ScanLimits | None = None,
 ) -> Page:
     """Turn the records of a run into the words of its report."""
     best = result.bumps[0] if result.bumps else None
@@ -72,9 +81,9 @@ def make_page(
         result=result,
         title=verdict_title(result.verdict),
         tone=result.verdict or result.status,
-        numbers=_numbers(best) if best else (),
+        numbers=_numbers(best, plan) if best else (),
         figures=figures,
-        bumps=tuple(_row(bump) for bump in result.bumps[:_SHOWN_BUMPS]),
+        bumps=tuple(_row(bump, plan) for bump in result.bumps[:_SHOWN_BUMPS]),
         n_more_bumps=max(0, len(result.bumps) - _SHOWN_BUMPS),
         guards=_guards(best) if best else (),
         variants=_variants(best) if best else (),
@@ -86,21 +95,29 @@ def make_page(
             for drop in (evidence.card.drops if evidence.card else ())
         ),
         plan=tuple(_plan(plan)) if plan else (),
+        spectra=grid_rows(evidence.outcome) if evidence.outcome else (),
         cost=tuple(_cost(result)),
+        limits=tuple(limit_lines(limits)) if limits else (),
         versions=tuple(
             Fact(name, value) for name, value in sorted(result.software.versions.items())
         ),
     )
 
 
-def _numbers(bump: Bump) -> tuple[Fact, ...]:
+def _numbers(bump: Bump, plan: SearchPlan | None) -> tuple[Fact, ...]:
+    grid = plan is not None and bool(plan.spectra)
+    here = "spectrum, mass" if grid else "window"
     return (
         Fact(
             "local z",
             f"{bump.local_z:.1f}",
-            f"p = {format_p(bump.local_p)}: this window and this cut alone",
+            f"p = {format_p(bump.local_p)}: this {here} and this cut alone",
         ),
-        _p_fact("scan p", bump.scan_p, "over all masses, windows and cuts that were scanned"),
+        _p_fact(
+            "scan p",
+            bump.scan_p,
+            f"over all masses, {'spectra' if grid else 'windows'} and cuts that were scanned",
+        ),
         _p_fact("procedure p", bump.procedure_p, reached(bump)),
     )
 
@@ -117,16 +134,17 @@ def _interval(p: ScanP | ProcedureP) -> str:
     return f"{format_p(p.low)} to {format_p(p.high)}"
 
 
-def _row(bump: Bump) -> BumpRow:
+def _row(bump: Bump, plan: SearchPlan | None) -> BumpRow:
     point = bump.working_point
     cut = f"{100 * point.efficiency:.3g}%"
     if point.cross_section_pb is not None:
         cut += f" ({point.cross_section_pb:.3g} pb visible)"
     fired = [guard.name for guard in bump.guards if guard.fired]
     low, high = bump.interval_gev
+    where = f"{bump.spectrum}: " if plan is not None and plan.spectra else ""
     return BumpRow(
         result_id=bump.result_id,
-        mass=f"{mass_tev(bump.mass_gev)} ({low:.0f} to {high:.0f} GeV)",
+        mass=f"{where}{mass_tev(bump.mass_gev)} ({low:.0f} to {high:.0f} GeV)",
         cut=cut,
         counts=f"{bump.n_observed} / {bump.n_expected:.1f}",
         local=f"{bump.local_z:.1f} (p = {format_p(bump.local_p)})",
@@ -165,7 +183,9 @@ def _tried(result: Result, outcome: ScanOutcome | None) -> list[str]:
             f"The ledger holds {result.ledger.n_tests} tests; each was written down before it was "
             f"made. Its head is {result.ledger.head_sha256[:16]}."
         )
-    if outcome is not None:
+    if outcome is not None and outcome.grid:
+        lines += grid_tried(outcome)
+    elif outcome is not None:
         counts = Counter((cell.detector, cell.stage) for cell in outcome.cells)
         windows = len(outcome.windows_gev)
         for (detector, stage), n_cells in sorted(counts.items()):
@@ -218,7 +238,9 @@ def _card(result: Result, evidence: Evidence) -> list[Fact]:
         if evidence.card.columns:
             facts.append(Fact("Columns", ", ".join(evidence.card.columns)))
         facts += [Fact("Note", note) for note in evidence.card.notes]
-    if evidence.outcome is not None:
+    if evidence.outcome is not None and evidence.outcome.grid:
+        facts.append(Fact("Scanned", f"{evidence.outcome.n_events} events"))
+    elif evidence.outcome is not None:
         low, high = evidence.outcome.fit_range_gev
         facts.append(
             Fact(
@@ -239,6 +261,8 @@ def _model_words(name: str) -> str:
 
 
 def _plan(plan: SearchPlan) -> list[Fact]:
+    if plan.spectra:
+        return [Fact(name, value) for name, value in grid_plan(plan)]
     points = ", ".join(f"{100 * value:.3g}%" for value in plan.working_points.efficiencies)
     orders = ", ".join(f"p{order}" for order in plan.background.orders)
     return [

@@ -16,8 +16,10 @@ from bumpscout.report.escape import markdown_escape, markdown_finalize
 from bumpscout.report.figures import draw_figures, write_figures
 from bumpscout.report.page import Page, make_page
 from bumpscout.result import Result, read_result
+from bumpscout.scan_limits import read_limits
 from bumpscout.words import printable
 from bumpscout_tools.files import write_atomic
+from bumpscout_tools.scan.limits_scan import ScanLimits
 from bumpscout_tools.scan.plan import SearchPlan
 
 __all__ = ["render_html", "render_markdown", "render_report"]
@@ -41,19 +43,23 @@ def render_report(folder: Path) -> tuple[Path, Path]:
     evidence = read_evidence(folder) or Evidence()
     plan_file = folder / "plan.json"
     plan = read_model(plan_file, SearchPlan) if plan_file.exists() else None
-    return write_report(folder, result, evidence, plan)
+    return write_report(folder, result, evidence, plan, read_limits(folder))
 
 
 def write_report(
-    folder: Path, result: Result, evidence: Evidence, plan: SearchPlan | None
+    folder: Path,
+    result: Result,
+    evidence: Evidence,
+    plan: SearchPlan | None,
+    limits: ScanLimits | None = None,
 ) -> tuple[Path, Path]:
     """Draw the figures and write both reports from records in memory.
 
     Raises:
         ConfigurationError: if the folder cannot be written.
     """
-    figures = draw_figures(evidence)
-    page = make_page(result, evidence, plan, figures)
+    figures = draw_figures(evidence, limits)
+    page = make_page(result, evidence, plan, figures, limits)
     write_figures(folder, figures)
     html, markdown = folder / "report.html", folder / "report.md"
     write_atomic(html, render_html(page))

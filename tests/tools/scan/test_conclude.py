@@ -35,5 +35,5 @@ def test_ranking_follows_the_calibrated_excess_and_its_first_cell_is_guarded(
     ended = conclude(plan, prepared, scores, outcome, calibration)
     first = ended.cells[ended.ranking[0]]
     assert first.efficiency == other.efficiency
-    assert len(ended.guards[first.test_id]) == 3
+    assert len(ended.guards[first.test_id]) == 5
     assert sorted(ended.ranking) == sorted(outcome.ranking)

@@ -152,7 +152,8 @@ def test_performance_counts_what_is_found_at_the_right_mass_only():
     inclusive, cut = strong.yields
     assert (inclusive.mean_measured, cut.mean_true) == (50, 50)
     assert cut.covered.k == 2
-    assert cut.pull_mean == pytest.approx(0.0)
+    # 60 and 40 measured, 50 true, on a background of 100: errors 160^(1/2) and 140^(1/2).
+    assert cut.pull_mean == pytest.approx((10 / 160**0.5 - 10 / 140**0.5) / 2)
     # Behind the cut local z is 4 times the strength, in null widths.
     null = NullCells.estimate(SearchPlan(), (), [trial.replays[0] for trial in nulls])
     width = null.widths[0][null.efficiencies.index(0.01)]
@@ -161,9 +162,10 @@ def test_performance_counts_what_is_found_at_the_right_mass_only():
     by_cut = {row.efficiency: row for row in found.reach}
     assert by_cut[None].for_3_sigma is None
     assert one < 5 < two
-    assert by_cut[0.01].for_5_sigma == pytest.approx(1 + (5 - one) / (two - one))
+    assert by_cut[0.01].for_5_sigma.value == pytest.approx(1 + (5 - one) / (two - one))
     # s/sqrt(b) at the largest strength: 50/sqrt(100) behind the cut, 60/sqrt(1000) without.
-    assert by_cut[0.01].gain_percent == pytest.approx(100 * (5 / (60 / np.sqrt(1000)) - 1))
+    gain = 100 * (5 / (60 / np.sqrt(1000)) - 1)
+    assert by_cut[0.01].gain_percent.value == pytest.approx(gain)
 
 
 def quiet_nulls(n: int) -> list[NullTrial]:

@@ -14,7 +14,7 @@ from bumpscout_tools.scan.plan import SearchPlan
         {"detector": []},
         {"windows": {"width": 6}},
         {"detectors": []},
-        {"detectors": [{"name": "cathode"}]},
+        {"detectors": [{"name": "salad"}]},
         {"detectors": [{"settings": {"folds": 1}}]},
         {"working_points": {"efficiencies": []}},
         {"working_points": {"efficiencies": [0.01, 0.1]}},

@@ -43,6 +43,7 @@ __all__ = [
     "GridFit",
     "GridSearch",
     "GridSpectrum",
+    "NestedFit",
     "fit_grid",
     "grid_largest",
     "grid_toys",
@@ -64,11 +65,25 @@ _IN_FLIGHT = 16
 
 
 @dataclass(frozen=True)
+class NestedFit:
+    """Fits of t spectra at W nested working points.
+
+    `expected` (t, W, b) means, `order` (t, W) of the family, `own` (t, W) where the shape was
+    fitted at the working point itself, not taken from a looser one.
+    """
+
+    expected: FloatArray
+    order: IntArray
+    own: BoolArray
+
+
+@dataclass(frozen=True)
 class GridSpectrum:
     """How one spectrum is fitted and hunted, at each working point alike.
 
     `orders` to choose from by likelihood ratio at `alpha`, or the one order; `widths` in bins of
-    the shortest and the longest interval. `min_events` is the number from which on a working point
+    the shortest and the longest interval, which begins `edge` bins above the lower end or further
+    up, so that the fit has a side band there. `min_events` is the number from which on a working point
     has a shape of its own; None for 20 for each parameter of the largest order.
     """
 
@@ -77,6 +92,7 @@ class GridSpectrum:
     widths: tuple[int, int]
     alpha: float = 0.05
     min_events: float | None = None
+    edge: int = 0
 
     @property
     def shape_from(self) -> float:
@@ -85,27 +101,37 @@ class GridSpectrum:
             return float(EVENTS_PER_PARAMETER * max(self.orders))
         return self.min_events
 
-    def fit(self, counts: FloatArray) -> FloatArray:
-        """Return the fitted means (t, W, b) of nested working points, from counts (t, W, b)."""
+    def fitted(self, counts: FloatArray) -> NestedFit:
+        """Return the fits of nested working points, from counts (t, W, b)."""
         events = counts.sum(axis=2)
         own = events >= self.shape_from
         own[:, 0] = True
         rows = counts[own]
         if len(self.orders) == 1:
-            means = fit_batch(rows, self.basis, self.orders[0]).expected
+            one = fit_batch(rows, self.basis, self.orders[0])
+            means, order = one.expected, np.full(len(rows), self.orders[0])
         else:
-            means = select_order_batch(rows, self.basis, self.orders, self.alpha).expected
+            chosen = select_order_batch(rows, self.basis, self.orders, self.alpha)
+            means, order = chosen.expected, chosen.order
         # Row by row, the last own one before each working point: they are the loosest ones.
-        shape = means[np.cumsum(own) - 1].reshape(counts.shape)
+        source = np.cumsum(own) - 1
+        shape = means[source].reshape(counts.shape)
         total = shape.sum(axis=2)
         ratio = np.divide(events, total, out=np.zeros_like(total), where=total > 0)
-        out: FloatArray = shape * np.where(own, 1.0, ratio)[:, :, None]
-        return out
+        return NestedFit(
+            expected=shape * np.where(own, 1.0, ratio)[:, :, None],
+            order=order[source].reshape(events.shape),
+            own=own,
+        )
+
+    def fit(self, counts: FloatArray) -> FloatArray:
+        """Return the fitted means (t, W, b) of nested working points, from counts (t, W, b)."""
+        return self.fitted(counts).expected
 
     def hunt(self, counts: FloatArray, expected: FloatArray) -> FloatArray:
         """Return the largest local z (t, W) of counts and means (t, W, b)."""
         n = counts.reshape(-1, self.basis.n_bins)
-        found = best_interval_batch(n, expected.reshape(n.shape), 0, None, *self.widths)
+        found = best_interval_batch(n, expected.reshape(n.shape), self.edge, None, *self.widths)
         return found.z.reshape(counts.shape[:2])
 
 
@@ -192,7 +218,7 @@ def fit_grid(data: EventToys, spectra: Sequence[GridSpectrum]) -> GridFit:
     own, part = np.empty(shape, dtype=np.bool_), np.empty(shape, dtype=np.bool_)
     for s, (one, counts) in enumerate(zip(spectra, data.expected(), strict=True)):
         means = one.fit(counts[None])[0]
-        found = best_interval_batch(counts, means, 0, None, *one.widths)
+        found = best_interval_batch(counts, means, one.edge, None, *one.widths)
         z[s], start[s], stop[s] = found.z, found.start, found.stop
         events = counts.sum(axis=1)
         own[s] = events >= one.shape_from

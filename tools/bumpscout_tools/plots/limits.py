@@ -16,11 +16,11 @@ from bumpscout_tools.inference.limits import PeakLimits
 from bumpscout_tools.inference.peaks import PeakGrid
 from bumpscout_tools.plots.style import Palette, Theme, new_figure, styled
 
-__all__ = ["limits_figure", "scan_figure"]
+__all__ = ["BANDS_OF_THEME", "limits_figure", "scan_figure"]
 
 FloatArray = npt.NDArray[np.float64]
 
-_BANDS: dict[Theme, tuple[str, str]] = {
+BANDS_OF_THEME: dict[Theme, tuple[str, str]] = {
     "light": ("#57b26a", "#f4d35e"),
     "dark": ("#2f8f4e", "#a98f1d"),
 }
@@ -90,7 +90,7 @@ def _limit_panel(
 
     mass = limits.peaks.mass_gev[shown] / 1000
     bands = limits.expected[shown] * scale
-    inner, outer = _BANDS[theme]
+    inner, outer = BANDS_OF_THEME[theme]
     panel.plot(
         mass,
         limits.observed[shown] * scale,

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MultipleLocator, NullFormatter
 from scipy.special import gammaincinv
 
-from bumpscout_tools.plots.style import Palette, Theme, new_figure, styled
+from bumpscout_tools.plots.style import Palette, Theme, new_figure, plain, styled
 from bumpscout_tools.scan.outcome import Cell, CellSpectrum
 
 __all__ = ["draw_spectrum", "garwood", "inclusive_figure", "signed_pulls", "spectrum_figure"]
@@ -72,8 +72,9 @@ def spectrum_figure(cell: Cell, spectrum: CellSpectrum, *, theme: Theme = "light
     return draw_spectrum(
         spectrum,
         theme,
-        window=cell.window_gev,
+        window=cell.window_gev if cell.stage != "grid" else None,
         bump=cell.interval_gev,
+        mass_label="$m_{jj}$" if cell.spectrum == "m_jj" else plain(cell.spectrum),
         note=f"{cut}\nlocal z = {cell.local_z:.1f}: {cell.n_observed} events, "
         f"{cell.n_expected:.1f} expected",
         fit_label=f"fit, p{cell.order} ($\\chi^2$/ndf = {cell.deviance:.0f}/{cell.ndf})",
@@ -110,6 +111,7 @@ def draw_spectrum(
     note: str,
     fit_label: str,
     bump_label: str = "largest excess",
+    mass_label: str = "$m_{jj}$",
 ) -> Figure:
     """Draw counts over an expectation, with pulls below.
 
@@ -121,6 +123,7 @@ def draw_spectrum(
         note: title.
         fit_label: what the expectation is.
         bump_label: what the interval is.
+        mass_label: name of the mass.
 
     Returns:
         A figure of two panels.
@@ -140,7 +143,7 @@ def draw_spectrum(
         top.set_xlim(edges[0], edges[-1])
         top.set_ylabel("Events / bin")
         top.tick_params(labelbottom=False)
-        low.set_xlabel("$m_{jj}$ [TeV]")
+        low.set_xlabel(f"{mass_label} [TeV]", parse_math=mass_label == "$m_{jj}$")
         low.set_ylabel("Pull", loc="center")
         legend = top.legend(loc="upper right", labelcolor=colours.ink)
         legend.set_zorder(10)

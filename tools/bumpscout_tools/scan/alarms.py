@@ -24,9 +24,11 @@ from bumpscout_tools.scan.calibration import NullCells, statistic
 from bumpscout_tools.scan.execute import Prepared, RunScript, execute, prepare
 from bumpscout_tools.scan.null import fit_null
 from bumpscout_tools.scan.plan import SearchPlan
+from bumpscout_tools.scan.rates import Rate, rate
 from bumpscout_tools.scan.replay import Excess, Replay, excesses, replay_once
 from bumpscout_tools.scan.serial import SerialExecutor
-from bumpscout_tools.statistics import clopper_pearson
+from bumpscout_tools.scan.trials import KeptScores, ScanRecord
+from bumpscout_tools.scan.verdict_rates import Closures, VerdictRates, closures, verdict_rates
 
 __all__ = ["AlarmRates", "NullTrial", "Rate", "alarm_rates", "null_trial", "pooled_p", "rate"]
 
@@ -42,6 +44,7 @@ class NullTrial(BaseModel):
         replays: replays of the plan on draws from the generator fitted to this data set.
         guards: names of the guards that fired on the largest excess.
         local_z: largest raw local z of a cell that can be believed; minus infinity is None.
+        record: what the verdict needs beside the cells, closure of the generator included.
         error: what ended the scan, if anything did.
     """
 
@@ -53,19 +56,8 @@ class NullTrial(BaseModel):
     replays: tuple[Replay, ...] = ()
     guards: tuple[str, ...] = ()
     local_z: float | None = None
+    record: ScanRecord | None = None
     error: str | None = None
-
-
-class Rate(BaseModel):
-    """k of n with its 68% interval, of Clopper and Pearson where nothing else is said."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    k: int
-    n: int
-    value: float
-    low: float
-    high: float
 
 
 class AlarmRates(BaseModel):
@@ -75,7 +67,8 @@ class AlarmRates(BaseModel):
     often no larger than the number of data sets, their intervals are those of
     n_data_sets x n_replays / (n_data_sets + n_replays) data sets ranked in an infinite pool.
     `ks_p` compares the statistics of the data sets with those of the replays (Kolmogorov and
-    Smirnov, two samples): small where replays are not what background looks like.
+    Smirnov, two samples): small where replays are not what background looks like. `verdicts` are
+    those that searches on these data sets would give.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -86,6 +79,8 @@ class AlarmRates(BaseModel):
     ks_p: float
     local_z_above_3: Rate
     guard_fired: Rate
+    verdicts: VerdictRates
+    closures: Closures | None = None
 
 
 def null_trial(
@@ -110,35 +105,32 @@ def null_trial(
         make_replays: makes the replays otherwise, given plan, prepared data, the window of the
             largest excess and the seed; for tests of what a wrong null does.
     """
+    kept = KeptScores(run_script)
     try:
         outcome = execute(
-            plan,
-            view,
-            np.random.default_rng(seed),
-            SerialExecutor(),
-            run_script,
-            lambda _test: None,
+            plan, view, np.random.default_rng(seed), SerialExecutor(), kept, lambda _test: None
         )
         best = outcome.best()
         replays: Sequence[Replay] = ()
+        prepared = prepare(plan, view, np.random.default_rng(seed))
+        null = None
         if best is not None:
-            prepared = prepare(plan, view, np.random.default_rng(seed))
             if make_replays is None:
                 null = fit_null(plan, prepared, best.window_gev, seed)
                 replays = [replay_once(plan, null, k, seed, run_script) for k in range(n_replays)]
             else:
                 replays = make_replays(plan, prepared, best.window_gev, seed)
+        record = ScanRecord.of(plan, prepared, kept.scores, outcome, null, seed)
     except BumpscoutError as error:
         return NullTrial(name=name, n_events=len(view), error=str(error)[:500])
-    fired = outcome.guards.get(best.test_id, ()) if best is not None else ()
-    z = [cell.local_z for cell in outcome.cells if cell.believable]
     return NullTrial(
         name=name,
         n_events=len(view),
         cells=excesses(outcome),
         replays=tuple(replays),
-        guards=tuple(guard.name for guard in fired if guard.fired),
-        local_z=max(z) if z else None,
+        guards=record.guards,
+        local_z=record.local_z,
+        record=record,
     )
 
 
@@ -203,6 +195,9 @@ def alarm_rates(
     p, data, pool = pooled_p(plan, trials, rng)
     n = len(trials)
     above = sum(trial.local_z is not None and trial.local_z > 3 for trial in trials)
+    records = [trial.record for trial in trials]
+    owner = np.array([i for i, trial in enumerate(trials) for _ in trial.replays])
+    others = [pool[owner != index] for index in range(n)]
     return AlarmRates(
         n_data_sets=n,
         n_replays=len(pool),
@@ -213,6 +208,8 @@ def alarm_rates(
         ks_p=_ks_p(data, pool),
         local_z_above_3=rate(above, n),
         guard_fired=rate(sum(bool(trial.guards) for trial in trials), n),
+        verdicts=verdict_rates(plan, records, data, others),
+        closures=closures(records),
     )
 
 
@@ -236,10 +233,4 @@ def _ranked_rate(k: int, n: int, n_pool: int) -> Rate:
     tail = float(norm.sf(1.0))
     low = float(betaincinv(few, all_ - few + 1, tail)) if k else 0.0
     high = float(betaincinv(few + 1, all_ - few, 1 - tail)) if k < n else 1.0
-    return Rate(k=k, n=n, value=k / n, low=low, high=high)
-
-
-def rate(k: int, n: int) -> Rate:
-    """Return k of n with its 68% interval, of Clopper and Pearson."""
-    low, high = clopper_pearson(k, n)
     return Rate(k=k, n=n, value=k / n, low=low, high=high)

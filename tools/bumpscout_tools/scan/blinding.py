@@ -17,7 +17,7 @@ def with_smooth_masses(plan: SearchPlan, prepared: Prepared, rng: np.random.Gene
     """Return the events with masses drawn from a smooth fit of their spectrum.
 
     Features keep their distribution but know nothing of the new masses, so code that runs on these
-    events finds its errors and no bump.
+    events finds its errors and no bump. Copies of one event get the same mass.
 
     Args:
         plan: the search plan, for its background family.
@@ -31,5 +31,6 @@ def with_smooth_masses(plan: SearchPlan, prepared: Prepared, rng: np.random.Gene
     counts = layout.histogram(view.mass)
     fitted = select_order(counts, layout.basis, plan.background.orders, plan.background.alpha).fit
     masses, cumulative = cumulative_spectrum(layout.basis, fitted.coefficients)
-    drawn = np.interp(rng.random(len(view)), cumulative, masses)
-    return View(view.event_id, drawn, view.features, view.feature_names)
+    unique, original = np.unique(view.event_id, return_inverse=True)
+    drawn = np.interp(rng.random(len(unique)), cumulative, masses)
+    return View(view.event_id, drawn[original], view.features, view.feature_names)

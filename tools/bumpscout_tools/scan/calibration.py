@@ -88,10 +88,17 @@ class NullCells(BaseModel):
         return np.asarray((excess - mean) / width)
 
 
-def statistic(cells: Sequence[Excess], null: NullCells) -> float:
-    """Return the largest standardised excess over believable cells; minus infinity if none."""
+def statistic(cells: Sequence[Excess], null: NullCells, withheld: Sequence[int] = ()) -> float:
+    """Return the largest standardised excess over believable cells; minus infinity if none.
+
+    Args:
+        cells: of the data or of a replay.
+        null: null mean and width of the excess at each working point.
+        withheld: detectors that take no part; for the data alone, because a replay is the maximum
+            over all detectors that were looked at.
+    """
     largest = float("-inf")
-    for detector in {cell.detector for cell in cells}:
+    for detector in {cell.detector for cell in cells} - set(withheld):
         rows = [(c.efficiency, c.excess) for c in cells if c.believable and c.detector == detector]
         if rows:
             efficiency, excess = np.array(rows).T

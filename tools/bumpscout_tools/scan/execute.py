@@ -63,6 +63,11 @@ def prepare(plan: SearchPlan, view: View, rng: np.random.Generator) -> Prepared:
         ConfigurationError: if a detector asks for a feature that the view does not have.
         InputDataError: if too little is left to search.
     """
+    if plan.spectra:
+        raise ConfigurationError(
+            "This plan scans a grid of spectra, which `bumpscout scan` alone carries out; drop "
+            "`spectra` to search windows of the one spectrum."
+        )
     wanted = list(dict.fromkeys(name for d in plan.detectors for name in d.features))
     unknown = [name for name in wanted if name not in view.feature_names]
     if unknown:
@@ -202,8 +207,12 @@ def _outcome(
 ) -> ScanOutcome:
     layout = prepared.layout
     cells = tuple(f.cell for _, f in fitted)
-    believable = [index for index, cell in enumerate(cells) if cell.believable]
-    ranking = sorted(believable, key=lambda index: (-cells[index].excess, index))
+    claiming = [
+        index
+        for index, cell in enumerate(cells)
+        if cell.believable and cell.detector_index not in plan.withheld
+    ]
+    ranking = sorted(claiming, key=lambda index: (-cells[index].excess, index))
     first = {(cells[i].detector_index, cells[i].efficiency): i for i in reversed(ranking)}
     kept = list(dict.fromkeys([*ranking[:N_SPECTRA_KEPT], *first.values()]))
     guards: dict[str, tuple[GuardReport, ...]] = {}

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bumpscout_tools.background import DijetBasis, select_order
+from bumpscout_tools.detectors.settings import CwolaSettings
 from bumpscout_tools.errors import InputDataError
 from bumpscout_tools.scan.plan import SearchPlan
 
@@ -157,7 +158,12 @@ def _described(plan: SearchPlan, layout: Layout, counts: FloatArray) -> bool:
 
 def _windows(plan: SearchPlan, layout: Layout, counts: FloatArray) -> tuple[tuple[int, int], ...]:
     width, step = plan.windows.width_bins, plan.windows.step_bins
-    sideband = max(int(np.ceil(d.settings.sideband_windows * width)) for d in plan.detectors)
+    sideband = max(
+        int(np.ceil(d.settings.sideband_windows * width))
+        if isinstance(d.settings, CwolaSettings)
+        else width
+        for d in plan.detectors
+    )
     start = round(np.log(layout.edges[0] / GRID_ORIGIN_GEV) / plan.spectrum.bin_log_width)
     windows = []
     for first in range(sideband, len(counts) - width - sideband + 1):

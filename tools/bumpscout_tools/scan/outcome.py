@@ -11,6 +11,9 @@ from bumpscout_tools.detectors.guards import GuardReport
 __all__ = [
     "Cell",
     "CellSpectrum",
+    "GridMap",
+    "GridSummary",
+    "Hypothesis",
     "ProcedureP",
     "ScanOutcome",
     "ScanP",
@@ -21,15 +24,28 @@ __all__ = [
 
 MAX_LEADING = 5
 
-Stage = Literal["coarse", "refined"]
+Stage = Literal["coarse", "refined", "grid"]
 
 
 class _Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class Hypothesis(_Record):
+    """One cell of a grid under one order of the background family.
+
+    `fit_p` is its goodness of fit; where that is below 0.01, that without the interval found.
+    """
+
+    order: int
+    local_z: float
+    fit_p: float
+
+
 class Cell(_Record):
     """One test: the spectrum of one detector (its number in the plan), window and working point.
+
+    In a grid `spectrum` says which one it is, and the window is the whole range of its fit.
 
     Energies in GeV; `local_p` is the raw Poisson p-value of the most significant interval inside
     the window, `believable` false where no order of the background family describes the side bands
@@ -59,6 +75,10 @@ class Cell(_Record):
     null_width: float
     excess: float
     reason: str | None = Field(default=None, description="why the cell cannot be believed")
+    spectrum: str = "m_jj"
+    hypotheses: tuple[Hypothesis, ...] = Field(
+        default=(), description="of a grid: the same cell with each order from p2 to p6"
+    )
 
 
 class Variant(_Record):
@@ -82,11 +102,40 @@ class CellSpectrum(_Record):
     expected: tuple[float, ...]
 
 
+class GridMap(_Record):
+    """Largest local z of the intervals that hold each bin, at each working point of a spectrum.
+
+    `z` (working points, bins), the working points as `efficiencies`.
+    """
+
+    spectrum: str
+    detector_index: int
+    edges_gev: tuple[float, ...]
+    efficiencies: tuple[float, ...]
+    z: tuple[tuple[float, ...], ...]
+
+
+class GridSummary(_Record):
+    """One spectrum of a grid with one detector: what was fitted, or why it could not be.
+
+    `n_events` pass the loosest cut; `fit_range_gev` is null for a spectrum that was left out;
+    `described` says whether the rule of the plan found a start from which it is described.
+    """
+
+    spectrum: str
+    detector_index: int
+    n_events: int
+    fit_range_gev: tuple[float, float] | None = None
+    described: bool = False
+    reason: str | None = None
+
+
 class ScanOutcome(_Record):
     """All cells of one execution of a plan, the best first in `ranking`.
 
-    `ranking` holds indices into `cells` by falling excess among believable cells; after the final
-    scan, by the excess that replays calibrated.
+    `ranking` holds indices into `cells` by falling excess among believable cells of detectors that
+    are not withheld; after the final scan, by the excess that replays calibrated. Cells of a
+    grid are ranked by local z; its inclusive spectrum is the leading one at the loosest cut.
     """
 
     fit_range_gev: tuple[float, float]
@@ -107,13 +156,18 @@ class ScanOutcome(_Record):
     variants: dict[str, tuple[Variant, ...]] = Field(
         default={}, description="of the leading bumps after the final scan, by test id"
     )
+    grid: tuple[GridSummary, ...] = Field(default=(), description="the spectra of a grid")
+    all_events_pb: float | None = Field(
+        default=None, description="visible cross section of all events of a grid"
+    )
+    grid_map: GridMap | None = Field(default=None, description="of the leading spectrum of a grid")
 
     def best(self) -> Cell | None:
         """Return the cell with the largest excess, or None where no cell can be believed."""
         return self.cells[self.ranking[0]] if self.ranking else None
 
     def leading(self, most: int = MAX_LEADING) -> tuple[Cell, ...]:
-        """Return the largest excesses whose mass intervals do not overlap, the largest first.
+        """Return the largest excesses that do not overlap in mass and spectrum, the largest first.
 
         Beside the largest only cells with a local z of at least one are worth a line.
         """
@@ -128,6 +182,8 @@ class ScanOutcome(_Record):
 
 
 def _apart(one: Cell, other: Cell) -> bool:
+    if one.spectrum != other.spectrum:
+        return True
     (a_low, a_high), (b_low, b_high) = one.interval_gev, other.interval_gev
     return a_high <= b_low or b_high <= a_low
 

@@ -7,27 +7,44 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from bumpscout_tools.errors import BumpscoutError
+from bumpscout_tools.events.view import View
 from bumpscout_tools.files import append_line
 from bumpscout_tools.scan.execute import RunScript, execute
-from bumpscout_tools.scan.null import NullModel
 from bumpscout_tools.scan.outcome import ScanOutcome
 from bumpscout_tools.scan.plan import SearchPlan
 from bumpscout_tools.scan.serial import SerialExecutor
 
-__all__ = ["Excess", "Replay", "ReplayStore", "excesses", "replay_once", "run_replays"]
+__all__ = [
+    "Excess",
+    "PseudoData",
+    "Replay",
+    "ReplayStore",
+    "excesses",
+    "replay_once",
+    "run_replays",
+]
 
 
 REPLAY_STREAM = 3
 """Second word of the entropy of replays; toys and closure have other streams of the same seed."""
 
 
+class PseudoData(Protocol):
+    """Makes background-only pseudo-experiments, as `bumpscout_tools.scan.null.NullModel` does."""
+
+    def draw(self, rng: np.random.Generator) -> View:
+        """Return the events of one."""
+        ...
+
+
 class Excess(BaseModel):
-    """One tested cell, as far as calibration needs it."""
+    """One tested cell, as far as calibration needs it; `mass_gev` is the middle of its interval."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -36,6 +53,7 @@ class Excess(BaseModel):
     excess: float
     local_z: float
     believable: bool
+    mass_gev: float | None = None
 
 
 class Replay(BaseModel):
@@ -89,13 +107,14 @@ def excesses(outcome: ScanOutcome) -> tuple[Excess, ...]:
             excess=cell.excess,
             local_z=cell.local_z,
             believable=cell.believable,
+            mass_gev=float(np.mean(cell.interval_gev)),
         )
         for cell in outcome.cells
     )
 
 
 def replay_once(
-    plan: SearchPlan, null: NullModel, index: int, seed: int, run_script: RunScript
+    plan: SearchPlan, null: PseudoData, index: int, seed: int, run_script: RunScript
 ) -> Replay:
     """Draw one pseudo-experiment and carry out the plan on it.
 
@@ -119,7 +138,7 @@ def replay_once(
 
 def run_replays(
     plan: SearchPlan,
-    null: NullModel,
+    null: PseudoData,
     seed: int,
     executor: Executor,
     run_script: RunScript,
@@ -162,7 +181,7 @@ def run_replays(
 
 def _in_order(
     plan: SearchPlan,
-    null: NullModel,
+    null: PseudoData,
     seed: int,
     executor: Executor,
     run_script: RunScript,

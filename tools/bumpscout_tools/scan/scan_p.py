@@ -19,12 +19,13 @@ import numpy.typing as npt
 from bumpscout_tools.scan.calibration import NullCells
 from bumpscout_tools.scan.cells import fit_background, standardise, window_toys
 from bumpscout_tools.scan.execute import Prepared
+from bumpscout_tools.scan.layout import Layout
 from bumpscout_tools.scan.outcome import ScanOutcome, ScanP
 from bumpscout_tools.scan.plan import SearchPlan
 from bumpscout_tools.scan.refine import all_efficiencies
 from bumpscout_tools.statistics import ToyP, besag_clifford
 
-__all__ = ["Progress", "scan_p_value", "sequential_p"]
+__all__ = ["Progress", "scan_p_value", "sequential_p", "toy_maxima"]
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -77,7 +78,8 @@ def scan_p_value(
         plan: the search plan.
         prepared: layout and restricted view of the data.
         scores: per detector (n, n_windows).
-        outcome: what the scan found; its believable cells compete.
+        outcome: what the scan found; its believable cells compete, those of withheld detectors
+            in the toys alone.
         calibration: null mean and width of the excess at each working point.
         seed: decides the toys.
         executor: runs windows side by side; the result does not depend on it.
@@ -91,26 +93,9 @@ def scan_p_value(
     while len(reached) < plan.toys and reached.sum() < STOP_TOYS_AFTER:
         done = len(reached)
         n = min(TOY_CHUNK, plan.toys - done)
-        futures = {
-            key: executor.submit(
-                window_toys,
-                plan,
-                layout,
-                window=key[1],
-                expected=null.expected,
-                n_toys=n,
-                seed=(seed, 1, *key, done),
-            )
-            for key, null in nulls.items()
-        }
-        maxima = np.full(n, -np.inf)
-        for key, future in futures.items():
-            z = future.result()
-            if key not in moments:
-                moments[key] = (z.mean(axis=0), z.std(axis=0))
-            maxima = np.maximum(maxima, standardise(z, *moments[key]).max(axis=1))
+        maxima = _maxima(plan, layout, nulls, moments, (seed, done), n, executor)
         if not done:
-            observed = _observed(prepared, outcome, nulls, moments, calibration)
+            observed = _observed(plan, prepared, outcome, nulls, moments, calibration)
         reached = np.concatenate([reached, maxima >= observed])
         progress("toys", "toys of the scan p-value", len(reached), plan.toys)
     p, _, n_toys = sequential_p(reached, STOP_TOYS_AFTER)
@@ -121,6 +106,71 @@ def scan_p_value(
         method=f"{CALIBRATED if calibration.n_replays else FIXED}; {INDEPENDENT}",
         n_toys=n_toys,
     )
+
+
+def toy_maxima(
+    plan: SearchPlan,
+    prepared: Prepared,
+    scores: Sequence[FloatArray],
+    seed: int,
+    executor: Executor,
+    n_toys: int,
+) -> FloatArray:
+    """Return the largest excess over all cells in each of the toys of scan p.
+
+    Args:
+        plan: the search plan.
+        prepared: layout and restricted view of the data.
+        scores: per detector (n, n_windows).
+        seed: decides the toys; they are those of `scan_p_value` with the same seed.
+        executor: runs windows side by side.
+        n_toys: how many.
+
+    Returns:
+        (n_toys,) largest excess; minus infinity where no cell can be believed.
+    """
+    nulls = _fitted_nulls(plan, prepared, scores)
+    moments: dict[_Key, tuple[FloatArray, FloatArray]] = {}
+    found = [
+        _maxima(
+            plan, prepared.layout, nulls, moments, (seed, done), min(TOY_CHUNK, n_toys - done),
+            executor,
+        )
+        for done in range(0, n_toys, TOY_CHUNK)
+    ]  # fmt: skip
+    return np.concatenate(found)
+
+
+def _maxima(
+    plan: SearchPlan,
+    layout: Layout,
+    nulls: dict[_Key, _Null],
+    moments: dict[_Key, tuple[FloatArray, FloatArray]],
+    seed_done: tuple[int, int],
+    n: int,
+    executor: Executor,
+) -> FloatArray:
+    """Return the largest excess of n toys; the first ones give null mean and width."""
+    seed, done = seed_done
+    futures = {
+        key: executor.submit(
+            window_toys,
+            plan,
+            layout,
+            window=key[1],
+            expected=null.expected,
+            n_toys=n,
+            seed=(seed, 1, *key, done),
+        )
+        for key, null in nulls.items()
+    }
+    maxima = np.full(n, -np.inf)
+    for key, future in futures.items():
+        z = future.result()
+        if key not in moments:
+            moments[key] = (z.mean(axis=0), z.std(axis=0))
+        maxima = np.maximum(maxima, standardise(z, *moments[key]).max(axis=1))
+    return maxima
 
 
 def _fitted_nulls(
@@ -145,6 +195,7 @@ def _fitted_nulls(
 
 
 def _observed(
+    plan: SearchPlan,
     prepared: Prepared,
     outcome: ScanOutcome,
     nulls: dict[_Key, _Null],
@@ -154,7 +205,7 @@ def _observed(
     windows = list(prepared.layout.windows_gev)
     best = -np.inf
     for cell in outcome.cells:
-        if not cell.believable:
+        if not cell.believable or cell.detector_index in plan.withheld:
             continue
         key = cell.detector_index, windows.index(cell.window_gev)
         column = nulls[key].efficiencies.index(cell.efficiency)

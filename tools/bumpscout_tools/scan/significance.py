@@ -21,7 +21,7 @@ from bumpscout_tools.scan.plan import SearchPlan
 from bumpscout_tools.scan.replay import Excess, Replay, ReplayStore, excesses, run_replays
 from bumpscout_tools.scan.scan_p import Progress, scan_p_value, sequential_p
 
-__all__ = ["FinalSignificance", "NullSummary", "final_significance"]
+__all__ = ["FinalSignificance", "NullSummary", "final_significance", "null_summary"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -113,7 +113,7 @@ def final_significance(
         except (DetectorError, FitError) as error:
             failure = f"no null generator could be made: {error}"
     if null is not None:
-        summary = _summary(null, prepared, seed)
+        summary = null_summary(null, prepared, seed)
         rule = _StopRule(plan, data, out_of_time)
         replays = run_replays(
             plan,
@@ -127,7 +127,7 @@ def final_significance(
             parallel=parallel,
         )
     calibration = _calibration(plan, data, replays) or fixed
-    observed = statistic(data, calibration)
+    observed = statistic(data, calibration, plan.withheld)
     replayed = tuple(_replayed(replay, calibration) for replay in replays)
     return FinalSignificance(
         scan_p=scan_p_value(plan, prepared, scores, outcome, calibration, seed, executor, progress),
@@ -170,7 +170,7 @@ class _StopRule:
             self._calibration = NullCells.estimate(
                 self._plan, self._data, replays[:CALIBRATION_REPLAYS]
             )
-            self._observed = statistic(self._data, self._calibration)
+            self._observed = statistic(self._data, self._calibration, self._plan.withheld)
         for replay in replays[self._seen :]:
             self._reached += _replayed(replay, self._calibration) >= self._observed
         self._seen = len(replays)
@@ -198,7 +198,14 @@ def _procedure_p(plan: SearchPlan, observed: float, replayed: Sequence[float]) -
     )
 
 
-def _summary(null: NullModel, prepared: Prepared, seed: int) -> NullSummary:
+def null_summary(null: NullModel, prepared: Prepared, seed: int) -> NullSummary:
+    """Return how a null generator was made, and how well it closes on the events it learned from.
+
+    Args:
+        null: the generator.
+        prepared: layout and restricted view of the data that it was fitted to.
+        seed: decides the events that are drawn for the comparison.
+    """
     view = prepared.view
     learned = (view.mass < null.masked_gev[0]) | (view.mass >= null.masked_gev[1])
     closure = null.density.closure(

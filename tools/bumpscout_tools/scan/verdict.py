@@ -6,11 +6,13 @@ from typing import Literal
 
 from scipy.stats import norm
 
-from bumpscout_tools.scan.outcome import ScanOutcome, Verdict
+from bumpscout_tools.scan.outcome import ProcedureP, ScanOutcome, ScanP, Verdict
 from bumpscout_tools.scan.plan import SearchPlan
-from bumpscout_tools.scan.significance import FinalSignificance
+from bumpscout_tools.scan.significance import FinalSignificance, NullSummary
 
-__all__ = ["decide"]
+__all__ = ["Decision", "decide", "decision", "null_objections"]
+
+Decision = Literal["excess", "candidate", "no-excess", "undecided"]
 
 FULL_REPLAYS = 200
 EXCESS_BELOW = 0.01
@@ -32,9 +34,10 @@ def decide(
     """Decide between excess, candidate, no-excess and undecided.
 
     Scan p not below that of `plan.significance_for_claim` sigma is no excess. Below it, a guard
-    that fired, an undescribed spectrum, uncalibrated scores or another objection leave the search
-    undecided; else with at least 200 replays (or an early stop by their rule) procedure p decides,
-    and with fewer the bump is a candidate if no replay reached it.
+    that fired, an undescribed spectrum, uncalibrated scores, a detector of the plan that left no
+    scores, or another objection leave the search undecided; else with at least 200 replays (or an
+    early stop by their rule) procedure p decides, and with fewer the bump is a candidate if no
+    replay reached it.
 
     Args:
         plan: the search plan.
@@ -47,39 +50,74 @@ def decide(
     if best is None or scan_p is None:
         reason = "no cell has a background fit that can be believed"
         return Verdict(verdict="undecided", claim=claim, reasons=(reason, *objections))
-    threshold = float(norm.sf(plan.significance_for_claim))
     reasons = list(objections)
     if not outcome.described:
         reasons.append("no order of the background family describes the inclusive spectrum")
     reasons += [guard.message for guard in outcome.guards.get(best.test_id, ()) if guard.fired]
-    reasons += _null_objections(significance)
-    if not significance.calibration.n_replays:
-        reasons.append("scores held fixed: too few replays to calibrate the detector's null")
-    verdict: Literal["excess", "candidate", "no-excess", "undecided"]
-    if scan_p.value >= threshold and 1.0 / (scan_p.n_toys + 1) >= threshold > scan_p.low:
+    reasons += null_objections(significance.null, significance.failure)
+    if plan.n_lost:
         reasons.append(
-            f"{scan_p.n_toys} toys cannot show a scan p below {threshold:.2g}: more toys are needed"
+            f"{plan.n_lost} detectors of the plan left no scores, so neither scan p nor replays "
+            "hold what they would have found"
         )
-        return Verdict(verdict="undecided", claim=claim, reasons=tuple(reasons))
-    if scan_p.value >= threshold:
-        undescribed = not outcome.described or bool(objections)
-        verdict = "undecided" if undescribed else "no-excess"
-    elif reasons or procedure is None:
-        verdict = "undecided"
-    elif procedure.n_replays >= FULL_REPLAYS or procedure.stopped_early:
-        if procedure.value <= EXCESS_BELOW:
-            verdict = "excess"
-        else:
-            verdict = "no-excess" if procedure.value > NO_EXCESS_ABOVE else "undecided"
-    else:
-        verdict = "candidate" if procedure.n_reached == 0 else "undecided"
+    if not significance.calibration.n_replays and not plan.spectra:
+        reasons.append("scores held fixed: too few replays to calibrate the detector's null")
+    few_toys = _too_few_toys(plan, scan_p)
+    if few_toys is not None:
+        reasons.append(few_toys)
+    undescribed = not outcome.described or bool(objections)
+    verdict = decision(plan, scan_p, procedure, objected=bool(reasons), undescribed=undescribed)
     return Verdict(verdict=verdict, claim=claim, reasons=tuple(reasons))
 
 
-def _null_objections(significance: FinalSignificance) -> list[str]:
-    null = significance.null
-    if significance.failure is not None:
-        return [significance.failure]
+def decision(
+    plan: SearchPlan,
+    scan_p: ScanP,
+    procedure: ProcedureP | None,
+    *,
+    objected: bool,
+    undescribed: bool,
+) -> Decision:
+    """Return the verdict that p-values and objections leave; see `decide`.
+
+    Args:
+        plan: the search plan.
+        scan_p: of the search.
+        procedure: procedure p, None without replays.
+        objected: whether anything speaks against a claim.
+        undescribed: whether something speaks against saying that there is no excess.
+    """
+    if _too_few_toys(plan, scan_p) is not None:
+        return "undecided"
+    if scan_p.value >= float(norm.sf(plan.significance_for_claim)):
+        return "undecided" if undescribed else "no-excess"
+    if objected or procedure is None:
+        return "undecided"
+    if procedure.n_replays >= FULL_REPLAYS or procedure.stopped_early:
+        if procedure.value <= EXCESS_BELOW:
+            return "excess"
+        return "no-excess" if procedure.value > NO_EXCESS_ABOVE else "undecided"
+    return "candidate" if procedure.n_reached == 0 else "undecided"
+
+
+def _too_few_toys(plan: SearchPlan, scan_p: ScanP) -> str | None:
+    threshold = float(norm.sf(plan.significance_for_claim))
+    if scan_p.value >= threshold and 1.0 / (scan_p.n_toys + 1) >= threshold > scan_p.low:
+        return (
+            f"{scan_p.n_toys} toys cannot show a scan p below {threshold:.2g}: more toys are needed"
+        )
+    return None
+
+
+def null_objections(null: NullSummary | None, failure: str | None = None) -> list[str]:
+    """Return why a null generator supports no claim; nothing for one that closes, or for none.
+
+    Args:
+        null: how it was made and how it closes.
+        failure: why it could not be made.
+    """
+    if failure is not None:
+        return [failure]
     if null is None:
         return []
     objections = []
