@@ -83,8 +83,8 @@ class GridSpectrum:
 
     `orders` to choose from by likelihood ratio at `alpha`, or the one order; `widths` in bins of
     the shortest and the longest interval, which begins `edge` bins above the lower end or further
-    up, so that the fit has a side band there. `min_events` is the number from which on a working point
-    has a shape of its own; None for 20 for each parameter of the largest order.
+    up, so that the fit has a side band there. `min_events` is the number from which on a working
+    point has a shape of its own; None for 20 for each parameter of the largest order.
     """
 
     basis: LogLinearBasis
