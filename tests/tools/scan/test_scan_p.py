@@ -67,7 +67,7 @@ def test_the_executor_does_not_matter_and_the_seed_does(make_plan, make_view, at
 
 
 def test_wider_nulls_make_p_larger_and_the_method_says_so(make_plan, make_view, cwola) -> None:
-    plan, view = make_plan(), make_view(n_signal=50)
+    plan, view = make_plan(), make_view(n_signal=30)
     wide = NullCells(
         efficiencies=plan.working_points.efficiencies,
         means=((0.2, 0.2),),

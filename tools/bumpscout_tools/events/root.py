@@ -7,6 +7,7 @@ numbers, one or a list an event, are touched.
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bumpscout_tools.errors import InputDataError
-from bumpscout_tools.events.layout import IntArray, Layout, assemble
+from bumpscout_tools.events.layout import IntArray, Layout, assemble, one_value
 from bumpscout_tools.events.names import is_identity, is_truth, is_weight, split_unit
 from bumpscout_tools.events.nano import nano_layout
 from bumpscout_tools.events.ntuples import (
@@ -41,6 +42,25 @@ MAX_TREES = 200
 _VECTOR_HEADER_BYTES = 10
 
 
+@functools.cache
+def _own_models() -> dict[Any, dict[int, Any]]:
+    """Return the models of ROOT classes that uproot brings along, by class and version."""
+    import uproot
+
+    classes = [each for each in uproot.classes.values() if hasattr(each, "known_versions")]
+    return {each: dict(each.known_versions) for each in classes}
+
+
+def _restore_models() -> None:
+    """Undo what files opened before did to uproot's models.
+
+    A file may describe a class in a version of its own, and uproot then takes that description for
+    all files of the process: a damaged one would spoil those after it.
+    """
+    for each, versions in _own_models().items():
+        each.known_versions.update(versions)
+
+
 class RootReader:
     """A ROOT file with one tree of events."""
 
@@ -54,6 +74,7 @@ class RootReader:
         """
         import uproot
 
+        _restore_models()
         self._name = str(path)
         with self._faults("the directory"):
             self._file = uproot.open({str(path): None}, handler=uproot.source.file.MemmapSource)
@@ -169,7 +190,7 @@ class RootReader:
                 columns[name] = fields.scalar(branch).astype(np.float64)
                 units[name] = split_unit(branch)[1]
         weights = [name for name in self._branches if is_weight(name)]
-        weight = fields.scalar(weights[0]).astype(np.float64) if weights else None
+        weight = one_value(fields, weights[0]).astype(np.float64) if weights else None
         return EventTable(columns, format="root-flat", units=units, weight=weight)
 
     def read(self, name: str, start: int, stop: int) -> Any:
@@ -281,7 +302,8 @@ def _recognise(branches: Mapping[str, Any]) -> Layout | None:
 def _flat_columns(branches: Mapping[str, Any]) -> dict[str, str]:
     """Return the columns of a flat tree with a mass: name without unit, branch."""
     names = {split_unit(name)[0]: name for name in branches}
-    if "m_jj" not in names or len(names) > MAX_COLUMNS:
+    mass = names.get("m_jj")
+    if mass is None or len(names) > MAX_COLUMNS or not _is_plain(branches[mass]):
         return {}
     return {
         name: branch
