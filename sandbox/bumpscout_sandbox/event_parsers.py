@@ -66,6 +66,9 @@ def parse_events(
         "format": table.format,
         "n_events": table.n_events,
         "feature_names": list(view.feature_names),
+        "feature_units": [
+            table.units.get(key, "") if key in table.columns else None for key in view.feature_names
+        ],
         "drops": report.model_dump(mode="json"),
         "columns": list(_summaries(table, shown)),
         "n_columns": len(table.columns) + sum(4 + len(p.extra) for p in table.particles.values()),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -16,11 +17,11 @@ from bumpscout_sandbox.confined import ConfinedLimits, ConfinedReply, call_confi
 from bumpscout_sandbox.ledger import Ledger
 from bumpscout_sandbox.text import printable
 from bumpscout_tools.errors import InputDataError
-from bumpscout_tools.events.npy import column_list
+from bumpscout_tools.events.npy import files_of
 from bumpscout_tools.events.spectra import SpectraTable
 from bumpscout_tools.events.view import View
 
-__all__ = ["MIN_EVENTS", "Blinding", "Vault", "default_blinding"]
+__all__ = ["MIN_EVENTS", "Blinding", "Vault", "default_blinding", "file_sha256"]
 
 Blinding = Literal["open", "staged"]
 
@@ -64,7 +65,7 @@ class Vault:
                 different weights, or fewer than `MIN_EVENTS` usable ones.
         """
         name = printable(path.name, NAME_LENGTH)
-        digest = _sha256(path, name)
+        digest = file_sha256(path, name)
         reply = call_confined(
             "bumpscout_sandbox.parsers:parse_events",
             {
@@ -75,7 +76,7 @@ class Vault:
                 "inputs": inputs,
             },
             subject=name,
-            readable=[path, column_list(path)],
+            readable=files_of(path),
             limits=ConfinedLimits.for_file(path),
         )
         try:
@@ -153,13 +154,22 @@ def default_blinding(path: Path) -> Blinding:
         "bumpscout_sandbox.parsers:parse_format",
         {"path": str(path.resolve()), "name": name},
         subject=name,
-        readable=[path, column_list(path)],
+        readable=files_of(path),
         limits=ConfinedLimits.for_file(path),
     )
     return "open" if reply.data.get("format") in OPEN_FORMATS else "staged"
 
 
-def _sha256(path: Path, name: str) -> str:
+def file_sha256(path: Path, name: str) -> str:
+    """Return the SHA-256 of a file of events.
+
+    Args:
+        path: of the file.
+        name: how messages call it.
+
+    Raises:
+        InputDataError: if it is missing, no regular file, or cannot be read.
+    """
     _check_file(path, name)
     try:
         with path.open("rb") as file:
@@ -169,12 +179,15 @@ def _sha256(path: Path, name: str) -> str:
 
 
 def _check_file(path: Path, name: str) -> None:
-    if not path.exists():
-        raise InputDataError(
-            f"There is no file {printable(str(path), 300)}; check the path given to --data."
-        )
-    if not path.is_file():
-        raise InputDataError(f"{name} is no regular file; give --data one file of events.")
+    shown = printable(str(path), 300)
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise InputDataError(f"There is no file {shown}; check the path.") from error
+    except OSError as error:
+        raise InputDataError(f"{shown} cannot be opened: {error.strerror}.") from error
+    if not stat.S_ISREG(mode):
+        raise InputDataError(f"{name or shown} is no regular file; give one file of events.")
 
 
 def _view(reply: ConfinedReply) -> View:
@@ -208,16 +221,21 @@ def _card(
     drops = DropReport.model_validate(reply.data["drops"])
     columns = _listed(reply, "columns")
     shown = view if blinding == "open" else Stages(view).explored
+    # A column of the file keeps its unit, also where it is called like a feature made here.
+    units = [
+        FEATURES.get(key, "") if unit is None else printable(str(unit), NAME_LENGTH)
+        for key, unit in zip(view.feature_names, _listed(reply, "feature_units"), strict=True)
+    ]
     features = [
         ColumnCard(
             name=key,
-            unit=FEATURES.get(key, ""),
+            unit=unit,
             min=float(values.min()),
             median=float(np.median(values)),
             max=float(values.max()),
             n_unusable=0,
         )
-        for key, values in zip(view.feature_names, shown.features.T, strict=True)
+        for key, unit, values in zip(view.feature_names, units, shown.features.T, strict=True)
     ]
     return DatasetCard.model_validate(
         {

@@ -132,8 +132,9 @@ def run_calibration(
         check_there(signal, "--signal")
     used_seed = config.seed if seed is None else seed
     progress("data", f"reading {path.name}", None, None)
-    vault = open_vault(path, Options(seed=used_seed))
-    signal_vault = open_vault(signal, Options(seed=used_seed)) if signal else None
+    asked = [name for detector in config.plan.detectors for name in detector.features]
+    vault = open_vault(path, Options(seed=used_seed), asked)
+    signal_vault = open_vault(signal, Options(seed=used_seed), asked) if signal else None
     resolved = resolve_on(config.plan, vault.view(), used_seed)
     plan = resolved.plan
     for line in (*resolved.understood, *resolved.not_understood):

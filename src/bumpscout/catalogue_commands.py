@@ -19,12 +19,12 @@ _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.argument("name", required=False)
 @_as_json
 def list_data(name: str | None, as_json: bool) -> None:
-    """List public data sets, or the files of the one called NAME.
+    r"""List public data sets, or the files of the one called NAME.
 
+    \b
     Examples:
-    bumpscout data list
-
-    bumpscout data list aspen-open-jets
+      bumpscout data list
+      bumpscout data list aspen-open-jets
     """
 
     def action() -> None:
@@ -52,15 +52,15 @@ def list_data(name: str | None, as_json: bool) -> None:
 def fetch(
     name: str, files: tuple[str, ...], everything: bool, cache: Path | None, as_json: bool
 ) -> None:
-    """Download the data set NAME, or some of its FILES, and say where they are.
+    r"""Download the data set NAME, or some of its FILES, and say where they are.
 
     A broken download goes on where it broke off. What is in the cache is checked and needs no
     network. Exit code 3 without a network, or where what came is not the file.
 
+    \b
     Examples:
-    bumpscout data fetch lhco-rd
-
-    bumpscout data fetch aspen-open-jets RunG_batch0.h5 RunG_batch1.h5
+      bumpscout data fetch lhco-rd
+      bumpscout data fetch aspen-open-jets RunG_batch0.h5 RunG_batch1.h5
     """
     if everything and files:
         raise click.UsageError("Give FILES or --all, not both.")

@@ -58,6 +58,17 @@ def app() -> None:
     """
 
 
+def _blinding_of(data: Path) -> str:
+    """Return the default for a file; what cannot be read is refused later, in its run folder."""
+    from bumpscout_sandbox.vault import default_blinding
+    from bumpscout_tools.errors import InputDataError
+
+    try:
+        return default_blinding(data)
+    except InputDataError:
+        return "staged"
+
+
 @app.command()
 @click.argument("request")
 @click.option("--data", required=True, type=click.Path(path_type=Path), help="File of events.")
@@ -145,9 +156,8 @@ def search(
         from bumpscout.folder import Options
         from bumpscout.search import dry_run as show_plan
         from bumpscout.search import run_search
-        from bumpscout_sandbox.vault import default_blinding
 
-        seen = blinding or default_blinding(data)
+        seen = blinding or _blinding_of(data)
         options = Options.model_validate(
             {
                 "model": model,

@@ -25,15 +25,15 @@ data.add_command(fetch)
 @click.argument("file")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def inspect(file: str, as_json: bool) -> None:
-    """Say what is in FILE: format, events, columns, particles, triggers, weights.
+    r"""Say what is in FILE: format, events, columns, particles, triggers, weights.
 
     FILE is a path or an address (root://, https://, s3://). The content decides about the format,
     not the name; truth labels are not read.
 
+    \b
     Examples:
-    bumpscout data inspect events.root
-
-    bumpscout data inspect --json events.h5
+      bumpscout data inspect events.root
+      bumpscout data inspect --json events.h5
     """
 
     def action() -> None:

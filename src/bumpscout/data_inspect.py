@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +14,9 @@ from bumpscout.words import printable as line_of_text
 from bumpscout_sandbox.card import ColumnCard, WeightCard
 from bumpscout_sandbox.confined import ConfinedLimits, call_confined
 from bumpscout_sandbox.text import printable
+from bumpscout_sandbox.vault import file_sha256
 from bumpscout_tools.errors import InputDataError
-from bumpscout_tools.events.npy import column_list
+from bumpscout_tools.events.npy import files_of
 from bumpscout_tools.events.remote import is_remote, local_copy
 
 __all__ = ["Inspection", "TriggerCount", "inspect_file", "show_inspection"]
@@ -88,12 +88,12 @@ def inspect_file(file: str) -> Inspection:
     with _here(file) as path:
         shown = file.rpartition("/")[2] if is_remote(file) else path.name
         name = printable(shown, _NAME_LENGTH)
-        digest = _sha256(path, name)
+        digest = file_sha256(path, name)
         reply = call_confined(
             "bumpscout_sandbox.parsers:parse_inspection",
             {"path": str(path.resolve()), "name": name},
             subject=name,
-            readable=[path, column_list(path)],
+            readable=files_of(path),
             limits=ConfinedLimits.for_file(path),
         )
     try:
@@ -172,15 +172,3 @@ def _here(file: str) -> Iterator[Path]:
             yield path
     else:
         yield Path(file)
-
-
-def _sha256(path: Path, name: str) -> str:
-    if not path.exists():
-        raise InputDataError(f"There is no file {printable(str(path), 300)}.")
-    if not path.is_file():
-        raise InputDataError(f"{name} is no regular file; give one file of events.")
-    try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise InputDataError(f"{name} cannot be read: {error.strerror}.") from error

@@ -193,7 +193,8 @@ def _markdown(report: RecastReport, figures: Sequence[str]) -> str:
     where = (
         "background-only pseudo-experiments drawn from a density fitted to the data"
         if report.into == "null"
-        else "the data themselves, with any signal that they hold"
+        else "the data themselves, with any signal that they hold; repetitions without it are "
+        "background-only pseudo-experiments"
     )
     lines = [
         "# Recast of a plan",

@@ -58,7 +58,7 @@ class Recasting(BaseModel, frozen=True, extra="forbid"):
         strengths: S/sqrt(B) within 5% of the mass, before any cut.
         n_null: repetitions without the signal, for each signal.
         n_signal: repetitions at each strength.
-        into: what the signal is injected into.
+        into: what the signal is injected into; repetitions without it are draws from the null.
         luminosity_fb: instead of that of the plan.
     """
 
@@ -129,7 +129,8 @@ def run_recast(
     check_there(path)
     used_seed = config.seed if seed is None else seed
     progress("data", f"reading {path.name}", None, None)
-    vault = open_vault(path, Options(seed=used_seed))
+    asked = [name for detector in config.plan.detectors for name in detector.features]
+    vault = open_vault(path, Options(seed=used_seed), asked)
     plan = config.plan
     if options.luminosity_fb is not None:
         plan = plan.model_copy(update={"luminosity_fb": options.luminosity_fb})
@@ -211,7 +212,7 @@ def _read_signal(
     """
     check_there(file, "--signal")
     progress("data", f"reading {file.name}", None, None)
-    vault = open_vault(file, Options(seed=seed))
+    vault = open_vault(file, Options(seed=seed), list(features))
     card, view = vault.card(), vault.view()
     if "lhe" in card.format.lower():
         raise InputDataError(
@@ -284,11 +285,17 @@ def _trial(
     number: int,
     seed: int,
 ) -> Injected:
-    """Inject into a draw from the null generator, or into the data, and carry out the plan."""
+    """Inject into a draw from the null generator, or into the data, and carry out the plan.
+
+    Repetitions without a signal are always draws: those of the data would all be the same events,
+    and no null to rank among or to set expected limits in.
+    """
     from bumpscout_tools.scan.injection import injection_trial
 
     own = seed_of(seed, "recast", mass_gev, strength, number)
-    background = null.draw(np.random.default_rng((own, DATA_STREAM))) if into is None else into
+    background = into if strength else None
+    if background is None:
+        background = null.draw(np.random.default_rng((own, DATA_STREAM)))
     return injection_trial(
         plan,
         background,

@@ -84,6 +84,25 @@ def test_bad_files_end_with_exit_code_3_and_name_themselves(tmp_path, content, s
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("name", "said"), [("n" * 300, "cannot be opened"), ("", ". is no regular file")]
+)
+def test_names_of_no_file_end_with_exit_code_3(name, said):
+    done = inspect(name)
+    assert done.returncode == 3
+    assert said in " ".join(done.stderr.split())
+
+
+def test_a_link_beside_an_array_is_not_read_as_names_of_its_columns(tmp_path):
+    np.save(tmp_path / "f.npy", np.ones((600, 2)))
+    (tmp_path / "secret").write_text("first secret\nsecond secret\n")
+    (tmp_path / "f.npy.columns").symlink_to(tmp_path / "secret")
+    done = inspect(str(tmp_path / "f.npy"))
+    assert done.returncode == 3
+    assert "without names of its columns" in " ".join(done.stderr.split())
+    assert "secret" not in done.stdout + done.stderr
+
+
 def test_a_usage_error_ends_with_exit_code_2():
     assert inspect().returncode == 2
 

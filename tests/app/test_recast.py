@@ -101,3 +101,16 @@ def test_what_cannot_be_injected_is_refused(inputs, tmp_path, bumpscout, options
     done = bumpscout("recast", *arguments, *options)
     assert done.returncode == code, done.stderr
     assert said in " ".join(done.stderr.split())
+
+
+def test_without_a_signal_the_data_are_no_null(tmp_path, inputs, bumpscout):
+    """Repetitions at strength 0 are draws, of different sizes, also where signals go into data."""
+    arguments = (inputs / "plan.yaml", "--signal", inputs / "signal.h5", "--out", tmp_path / "o")
+    done = bumpscout("recast", *arguments, *QUICK, "--into", "data")
+    assert done.returncode == 0, done.stderr
+    lines = (tmp_path / "o" / "signal-0.jsonl").read_text().splitlines()
+    trials = [json.loads(line)["trial"] for line in lines]
+    sizes = [sum(t["yields"][0]["counts"]) for t in trials if t["strength"] == 0]
+    assert len(sizes) == 5
+    assert len(set(sizes)) > 2
+    assert "repetitions without it are" in (tmp_path / "o" / "recast.md").read_text()

@@ -74,6 +74,16 @@ def test_spectra_follow_their_events_through_the_permutation(opened):
     assert np.median(np.abs(scanned[there] / opened.view().mass[there] - 1)) < 1e-3
 
 
+def test_units_of_features_are_those_of_their_source(opened, tmp_path):
+    made = {feature.name: feature.unit for feature in opened.card().features}
+    assert made["mj_light"].startswith("TeV")
+    rng = np.random.default_rng(9)
+    table = {"m_jj": rng.uniform(1000, 5000, N), "mj_light [GeV]": rng.uniform(1, 99, N)}
+    pq.write_table(pa.table(table), tmp_path / "t.parquet")
+    card = Vault.open(tmp_path / "t.parquet", seed=4).card()
+    assert [(feature.name, feature.unit) for feature in card.features] == [("mj_light", "GeV")]
+
+
 def test_card_names_particles_and_nothing_of_the_generator(opened):
     card = opened.card()
     names = {column.name for column in card.columns}

@@ -95,7 +95,7 @@ def make_page(
             for drop in (evidence.card.drops if evidence.card else ())
         ),
         plan=tuple(_plan(plan)) if plan else (),
-        spectra=grid_rows(evidence.outcome) if evidence.outcome else (),
+        spectra=grid_rows(evidence.outcome) if evidence.outcome and evidence.outcome.grid else (),
         cost=tuple(_cost(result)),
         limits=tuple(limit_lines(limits)) if limits else (),
         versions=tuple(

@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from bumpscout_tools.detectors import CwolaHunting, CwolaSettings, cross_fit, fold_of
+from bumpscout_tools.detectors.inputs import inputs_of
 from bumpscout_tools.errors import DetectorError
 from bumpscout_tools.events.view import View
 
@@ -156,6 +157,21 @@ def test_a_linear_drift_of_a_feature_is_not_taken_for_a_signal(make_events) -> N
 def test_mass_and_unknown_features_are_refused(make_events, names: tuple[str, ...]) -> None:
     with pytest.raises(DetectorError, match="Unknown features"):
         score(make_events(1000), features=names)
+
+
+def test_a_message_of_unknown_features_stays_short():
+    n = 10
+    names = tuple(f"feature_{number}" for number in range(1500))
+    view = View(
+        event_id=np.arange(n, dtype=np.uint64),
+        mass=np.full(n, 1000.0),
+        features=np.zeros((n, 1500)),
+        feature_names=names,
+    )
+    with pytest.raises(DetectorError, match="feature_69 and 1430 more") as caught:
+        inputs_of(view, tuple(f"m_{number}" for number in range(1287)))
+    assert "m_69 and 1217 more" in str(caught.value)
+    assert len(str(caught.value)) < 2500
 
 
 @pytest.mark.parametrize("window", [(9000.0, 9900.0), (100.0, 120.0), (2000.0, 2200.0)])

@@ -13,6 +13,8 @@ import pytest
 import uproot
 
 from bumpscout_tools.events.open import iter_events, open_events, open_reader
+from bumpscout_tools.features.rmm_config import RmmConfig
+from bumpscout_tools.features.rmm_objects import select_objects
 
 NANO = ("Events", "Jet_pt", "Electron_pt", "Muon_pt", 1.0)
 # file: tree, branches of jets, electrons and muons, factor to GeV.
@@ -116,6 +118,14 @@ def test_physlite_is_told_in_gev_and_its_weight_is_the_nominal_one(data):
     btag = table.particles["jets"].extra["btag"]
     assert ((btag >= 0) & (btag <= 1)).all()
     assert btag.max() > 0.5
+
+
+def test_physlite_muons_are_judged_by_their_quality_and_not_by_the_bits_above_it(data):
+    table = open_events(data / "root/PHYSLITE_example.root")
+    # The file has 9, 10, 10, 8, 9: bit 3 says that the inner track is good.
+    assert sorted(table.particles["muons"].extra["quality"]) == [0, 1, 1, 2, 2]
+    soft = RmmConfig(pt_min_gev=1.0, abs_eta_max=3.0, identified=True)
+    assert select_objects(table, soft).multiplicity[:, 2].sum() == 5
 
 
 def test_quality_missing_energy_triggers_and_weights_of_nanoaod(data):

@@ -231,6 +231,7 @@ def test_feature_columns_are_found_in_any_table(tmp_path):
     ("name", "said"),
     [
         ("label", "truth"), ("is_signal", "truth"), ("isSignal", "truth"), ("truth_label", "truth"),
+        ("label [GeV]", "truth"), ("label_1", "truth"), ("weight (GeV)", "weight"),
         ("Jet_hadronFlavour", "truth"), ("Electron_genPartIdx", "truth"), ("GenMET_pt", "truth"),
         ("LHEPart_pt", "truth"), ("Pileup_nTrueInt", "truth"), ("event_type", "truth"),
         ("PSWeight", "truth"), ("dataset_origin", "feature"), ("genWeight", "weight"),

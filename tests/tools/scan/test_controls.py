@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bumpscout_tools.errors import DetectorError
 from bumpscout_tools.scan.calibration import NullCells, statistic
 from bumpscout_tools.scan.controls import (
     CONTROLS_FILE,
@@ -123,3 +124,23 @@ def test_events_remembered_by_their_values_are_lost_when_values_move(
     _, guard = remembered(plan, view, cwola, listed)
     assert guard.fired
     assert "moved by 1%" in guard.message
+
+
+def test_a_script_that_fails_when_values_move_claims_nothing(make_plan, make_view) -> None:
+    """The search ends with a guard that fired, not with an error after all its replays."""
+    plan, view = make_plan(), make_view(n_signal=120)
+    known = prepare(plan, view, np.random.default_rng(1)).view.features[0, 0]
+
+    def brittle(_index: int, task, seen) -> np.ndarray:
+        if known not in seen.features[:, 0]:
+            raise DetectorError("no such event")
+        return np.repeat(seen.features[:, :1], len(task.windows_gev), axis=1)
+
+    outcome = execute(
+        plan, view, np.random.default_rng(1), SerialExecutor(), brittle, lambda _line: None
+    )
+    prepared = prepare(plan, view, np.random.default_rng(1))
+    scores = [brittle(0, task, prepared.view) for task in prepared.tasks]
+    guard = memory_guard(prepared, scores, outcome.best(), seed=3, run_script=brittle)
+    assert guard.fired
+    assert "no such event" in guard.message

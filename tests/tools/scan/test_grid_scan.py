@@ -23,7 +23,7 @@ from bumpscout_tools.scan.grid_scan import GridScan, scan_grid
 from bumpscout_tools.scan.grid_significance import GridNull, grid_significance
 from bumpscout_tools.scan.grid_toys import NullGrid, make_block, null_grid
 from bumpscout_tools.scan.outcome import ScanOutcome
-from bumpscout_tools.scan.plan import SearchPlan
+from bumpscout_tools.scan.plan import DetectorPlan, SearchPlan
 from bumpscout_tools.scan.serial import SerialExecutor
 from bumpscout_tools.scan.verdict import decide
 
@@ -52,7 +52,7 @@ def events(rng: np.random.Generator, n: int = 6000, signal: int = 0, low: float 
 
 def grid_plan(**changes: Any) -> SearchPlan:
     content: dict[str, Any] = {
-        "detectors": [{"name": "column", "features": ["score"]}],
+        "detectors": [{"name": "column", "features": ["score"], "settings": {"independent": True}}],
         "spectra": [
             {"masses": MASSES, "categories": CATEGORIES, "min_gev": 1100, "bin_log_width": 0.04}
         ],
@@ -114,6 +114,12 @@ def test_a_signal_is_found_in_its_spectrum_at_its_mass_and_cut(tmp_path: Path) -
     )
     assert "replays are toys" in null.significance.procedure_p.method
     assert decide(plan, outcome, null.significance, claim="confirmatory").verdict == "excess"
+    undeclared = plan.model_copy(
+        update={"detectors": (DetectorPlan(name="column", features=("score",)),)}
+    )
+    verdict = decide(undeclared, outcome, null.significance)
+    assert verdict.verdict == "undecided"
+    assert "independent" in verdict.reasons[0]
     names = {variant.name for variant in outcome.variants[best.test_id]}
     assert {"bins half as wide", "bins twice as wide", "fit starts 2 bins higher"} <= names
     assert min(v.local_z for v in outcome.variants[best.test_id]) > 3
@@ -233,7 +239,7 @@ def test_a_score_that_is_a_function_of_the_mass_claims_nothing(tmp_path: Path) -
     view = View(view.event_id, view.mass, peak[:, None], ("score",), view.spectra)
     plan = grid_plan(working_points={"efficiencies": [1.0, 0.4, 0.15]}, toys=1000)
     null, outcome = finished(plan, view, tmp_path)
-    assert decide(plan, outcome, null.significance).verdict != "excess"
+    assert decide(plan, outcome, null.significance).verdict not in ("excess", "candidate")
 
 
 def test_events_that_a_detector_learned_from_are_not_scanned() -> None:

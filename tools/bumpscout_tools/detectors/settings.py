@@ -77,6 +77,11 @@ class ColumnSettings(BaseModel):
     anomalous: Literal["high", "low"] = Field(
         default="high", description="which end of the column is the anomalous one"
     )
+    independent: bool = Field(
+        default=False,
+        description="you declare that the score was made without these events and does not know "
+        "the scanned masses; without that, its bumps are at most undecided",
+    )
 
 
 class IsolationForestSettings(BaseModel):

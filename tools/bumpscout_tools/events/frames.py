@@ -72,6 +72,7 @@ class Frame:
                     f"{path}: block {index} is no table of numbers ({values.dtype})."
                 )
             check_dataset(f"{path}: block {index}", values)
+            check_dataset(f"{path}: the column names of block {index}", items)
             rows.add(values.shape[0])
             for position, item in enumerate(items[:]):
                 name = _name(item)
@@ -137,7 +138,7 @@ def hdf5_faults(path: Path, layout: str) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError) as error:
         reason = (str(error) or type(error).__name__).split("\n", 1)[0]
         raise InputDataError(
             f"{path} cannot be read as HDF5 in {layout}: {reason}. "

@@ -14,7 +14,7 @@ from bumpscout_tools.errors import InputDataError
 from bumpscout_tools.events.reader import Wish, particles_by_pt
 from bumpscout_tools.events.table import EventTable, Particles
 
-__all__ = ["Branch", "Constituents", "Fields", "Layout", "Objects", "assemble"]
+__all__ = ["Branch", "Constituents", "Fields", "Layout", "Objects", "assemble", "one_value"]
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -38,7 +38,7 @@ class Fields(Protocol):
         ...
 
     def scalar(self, name: str) -> npt.NDArray[Any]:
-        """Return (n,) one value an event."""
+        """Return (n,) one value an event; raise ValueError for a list an event."""
         ...
 
     def jagged(self, name: str) -> tuple[IntArray, npt.NDArray[Any]]:
@@ -54,11 +54,13 @@ class Branch:
         names: branches; several are added up.
         column: of a branch with several values an object; None for one value.
         bit: of an integer; None for the number itself.
+        mask: bits of an integer that are the number; None for all of them.
     """
 
     names: tuple[str, ...]
     column: int | None = None
     bit: int | None = None
+    mask: int | None = None
 
 
 @dataclass(frozen=True)
@@ -192,10 +194,10 @@ def assemble(fields: Fields, layout: Layout, wish: Wish, more: Mapping[str, str]
                 units[name] = unit
     for name, branch in more.items():
         if wish.columns is not None and name in wish.columns:
-            columns[name] = fields.scalar(branch).astype(np.float64)
+            columns[name] = one_value(fields, branch).astype(np.float64)
     triggers: dict[str, BoolArray] = {}
     for name, branch in layout.triggers.items():
-        triggers[name] = fields.scalar(branch) != 0
+        triggers[name] = one_value(fields, branch) != 0
     if layout.trigger_list is not None:
         triggers |= _trigger_list(fields, layout.trigger_list, layout.trigger_names)
     weight = None
@@ -254,6 +256,8 @@ def _extra(name: str, branch: Branch, aligned: Any, gev: float) -> FloatArray:
             raw = raw[:, branch.column] if raw.ndim == 2 else raw
         if branch.bit is not None:
             raw = (raw.astype(np.int64) >> branch.bit) & 1
+        if branch.mask is not None:
+            raw = raw.astype(np.int64) & branch.mask
         values = raw.astype(np.float64)
         total = values if total is None else total + values
     if total is None:
@@ -336,6 +340,21 @@ def _trigger_list(fields: Fields, branch: str, names: tuple[str, ...]) -> dict[s
         )
     table = values.reshape(-1, len(names)) > 0
     return {name: table[:, index].copy() for index, name in enumerate(names)}
+
+
+def one_value(fields: Fields, branch: str) -> npt.NDArray[Any]:
+    """Return (n,) the values of a branch.
+
+    Raises:
+        InputDataError: if it holds a list an event.
+    """
+    try:
+        return fields.scalar(branch)
+    except ValueError as error:
+        raise InputDataError(
+            f"{fields.what}: branch {branch[:60]!r} holds a list an event where one value is "
+            "expected. The file is damaged or of another layout."
+        ) from error
 
 
 def _first(fields: Fields, branch: str, missing: float) -> FloatArray:

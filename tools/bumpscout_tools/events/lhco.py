@@ -148,6 +148,10 @@ class FrameReader:
                 for name in frame.names
                 if not (is_truth(name) or is_weight(name) or is_identity(name))
             }
+            if len({split_unit(name)[0] for name in frame.names}) != len(frame.names):
+                raise InputDataError(
+                    f"{self._path} has several columns of one name; found: {_shown(frame)}."
+                )
             if "m_jj" not in self._flat or len(self._flat) > MAX_COLUMNS:
                 missing = ", ".join(frame.missing(FEATURE_COLUMNS))
                 raise InputDataError(

@@ -8,7 +8,7 @@ __all__ = ["is_identity", "is_truth", "is_weight", "split_unit"]
 
 _TRUTH = re.compile(
     r"""
-      labels? | y | y_true | target | ground_?truth | is_?(sig(nal)?|bkg|background|anomal\w*)
+      .*label.* | y | y_true | target | ground_?truth | is_?(sig(nal)?|bkg|background|anomal\w*)
     | (sig(nal)?|bkg|background|anomaly)(_?(label|flag|id))? | class(_?(label|id))?
     | process(_?\w+)? | sample(_?\w+)? | origin | event_?type | dsid
     | gen | gen_(?!weight$).* | generator.* | .*gen_?(part|jet|match|vis|lep)\w*
@@ -33,23 +33,25 @@ _UNIT = re.compile(r"(.+?)\s*[\[(]\s*(GeV|TeV|rad)\s*[\])]")
 
 def is_weight(name: str) -> bool:
     """Return whether a column holds the weight of the event."""
-    return name.lower() in _WEIGHTS
+    return split_unit(name.strip())[0].lower() in _WEIGHTS
 
 
 def is_identity(name: str) -> bool:
     """Return whether a column numbers events and says nothing about them."""
-    return name.lower() in _IDENTITY
+    return split_unit(name.strip())[0].lower() in _IDENTITY
 
 
 def is_truth(name: str) -> bool:
     """Return whether a column tells, or may tell, what an event really is.
 
-    >>> [is_truth(name) for name in ("label", "GenJet_pt", "Jet_hadronFlavour", "m_jj")]
+    A unit behind the name changes nothing.
+
+    >>> [is_truth(name) for name in ("label [GeV]", "GenJet_pt", "Jet_hadronFlavour", "m_jj")]
     [True, True, True, False]
     """
     if is_weight(name):
         return False
-    plain = name.strip().rpartition("/")[2]
+    plain = split_unit(name.strip())[0].rpartition("/")[2]
     return bool(_TRUTH.fullmatch(plain) or _GENERATOR.match(plain))
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from types import MappingProxyType
@@ -16,7 +18,7 @@ from bumpscout_tools.events.names import is_identity, is_truth, is_weight, split
 from bumpscout_tools.events.reader import MAX_COLUMNS, Contents, Wish, ranges
 from bumpscout_tools.events.table import EventTable
 
-__all__ = ["COLUMN_LIST_SUFFIX", "NpyReader", "column_list"]
+__all__ = ["COLUMN_LIST_SUFFIX", "NpyReader", "files_of"]
 
 COLUMN_LIST_SUFFIX = ".columns"
 """A text file of this name behind that of the .npy names its columns."""
@@ -35,9 +37,25 @@ _PROBE_ROWS = 10_000
 _BLOCK_ROWS = 1 << 14
 
 
-def column_list(path: Path) -> Path:
-    """Return where the list of columns of a .npy file would lie."""
-    return path.with_name(path.name + COLUMN_LIST_SUFFIX)
+def files_of(path: Path) -> list[Path]:
+    """Return the files that reading a file of events needs: it, and a list of columns beside it."""
+    beside = _column_list(path)
+    return [path] if beside is None else [path, beside]
+
+
+def _column_list(path: Path) -> Path | None:
+    """Return the list of columns beside a .npy file, links followed; None if there is none.
+
+    A list that is itself a link is none: who sends a folder must not choose which file of the
+    reader's machine becomes the names of columns.
+    """
+    real = path.resolve()
+    beside = real.with_name(real.name + COLUMN_LIST_SUFFIX)
+    try:
+        mode = beside.lstat().st_mode
+    except OSError:
+        return None
+    return beside if stat.S_ISREG(mode) else None
 
 
 class NpyReader:
@@ -88,8 +106,8 @@ class NpyReader:
             raise InputDataError(f"{self._path} holds no events.")
         if data.dtype.names:
             return tuple(data.dtype.names), "npy-structured"
-        beside = column_list(self._path)
-        if names is None and beside.is_file():
+        beside = _column_list(self._path)
+        if names is None and beside is not None:
             names = _listed(beside)
         if names is not None:
             if data.ndim != 2 or data.shape[1] != len(names):
@@ -164,8 +182,11 @@ def _header(path: Path) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
 
 
 def _listed(path: Path) -> tuple[str, ...]:
-    with path.open("rb") as file:
-        content = file.read(_MAX_LIST_BYTES + 1)
+    try:
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
+            content = file.read(_MAX_LIST_BYTES + 1)
+    except OSError as error:
+        raise InputDataError(f"{path} cannot be read: {error.strerror}.") from error
     if len(content) > _MAX_LIST_BYTES:
         raise InputDataError(f"{path} is too long for a list of columns.")
     lines = content.decode("utf-8", "replace").replace(",", "\n").split("\n")

@@ -12,6 +12,9 @@ from bumpscout_tools.events.nano import ELECTRON_GEV, MUON_GEV
 __all__ = ["adfilter_layout", "delphes_layout", "physlite_layout", "treemaker_layout"]
 
 MAX_TRIGGERS = 5000
+_MUON_QUALITY_BITS = 0b11
+"""Of an ATLAS muon: 0 tight, 1 medium, 2 loose, 3 very loose. Two bits above (xAOD::Muon) say
+whether it passes the cuts on its inner track and those for high pT."""
 
 
 def treemaker_layout(names: Collection[str], title: Callable[[str], str]) -> Layout | None:
@@ -111,13 +114,16 @@ def physlite_layout(names: Collection[str]) -> Layout | None:
                 name: branch if "." in branch else f"{whole}{branch}"
                 for name, branch in extras[prefix].items()
             }
+            extra = _present(branches, names)
+            if "quality" in extra:
+                extra["quality"] = Branch((branches["quality"],), mask=_MUON_QUALITY_BITS)
             kinds[kind] = Objects(
                 pt=f"{whole}pt",
                 eta=f"{whole}eta",
                 phi=f"{whole}phi",
                 mass=None if mass is None else f"{whole}{mass}",
                 fixed_mass=fixed,
-                extra=_present(branches, names),
+                extra=extra,
             )
     weight = f"EventInfo{aux}mcEventWeights"
     return Layout(

@@ -46,7 +46,7 @@ class ParquetReader:
         names = [str(name) for name in schema.names]
         if n_events == 0:
             raise InputDataError(f"{path} holds no events.")
-        if len(names) > _MAX_ALL_COLUMNS or len(set(names)) != len(names):
+        if len(names) > _MAX_ALL_COLUMNS or len({split_unit(n)[0] for n in names}) != len(names):
             raise InputDataError(
                 f"{path}: {len(names)} columns, of which some have one name or too many."
             )

@@ -14,7 +14,7 @@ from bumpscout_tools.events.lhco import FEATURE_COLUMNS
 from bumpscout_tools.events.table import EventTable
 from bumpscout_tools.events.view import View
 
-__all__ = ["DIJET_FEATURES", "DropReport", "dijet_view", "pair_view"]
+__all__ = ["DIJET_FEATURES", "DropReport", "dijet_view", "pair_view", "tau_ratio"]
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -139,8 +139,8 @@ def pair_view(
         features = {"mj_light": light, "mj_heavy": heavy, "mj_delta": heavy - light}
     pairs = {
         f"tau{upper}{lower}": (
-            _ratio(taus[f"tau{upper}j1"], taus[f"tau{lower}j1"]),
-            _ratio(taus[f"tau{upper}j2"], taus[f"tau{lower}j2"]),
+            tau_ratio(taus[f"tau{upper}j1"], taus[f"tau{lower}j1"]),
+            tau_ratio(taus[f"tau{upper}j2"], taus[f"tau{lower}j2"]),
         )
         for upper, lower in ((2, 1), (3, 2))
         if f"tau{upper}j1" in taus and f"tau{lower}j1" in taus
@@ -170,7 +170,8 @@ def pair_view(
     return view, report
 
 
-def _ratio(upper: FloatArray, lower: FloatArray) -> FloatArray:
+def tau_ratio(upper: FloatArray, lower: FloatArray) -> FloatArray:
+    """Return tau_N+1 / (tau_N + `TAU_FLOOR`), (n,); 0 where tau_N is 0."""
     return np.where(lower > 0, upper / (lower + TAU_FLOOR), 0.0)
 
 

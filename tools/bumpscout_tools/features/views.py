@@ -16,7 +16,7 @@ from bumpscout_tools.events.view import EVENT_ID, MASS, View
 from bumpscout_tools.features.catalogue import Inputs, tau_name
 from bumpscout_tools.features.categories import object_triggers
 from bumpscout_tools.features.constituents import BETA_TAGS, jet_table
-from bumpscout_tools.features.dijet import TAU_FLOOR, DropReport, pair_view
+from bumpscout_tools.features.dijet import DropReport, pair_view, tau_ratio
 from bumpscout_tools.features.rmm import rmm, rmm_columns
 from bumpscout_tools.features.rmm_config import RMM_MASSES, RmmConfig
 from bumpscout_tools.features.rmm_objects import (
@@ -209,16 +209,12 @@ def _substructure(columns: Mapping[str, FloatArray]) -> dict[str, Pair]:
     for n in (3, 4):
         upper, lower = pair(f"tau{n + 1}{{}}_1"), pair(f"tau{n}{{}}_1")
         if upper is not None and lower is not None:
-            found[f"tau{n + 1}{n}"] = _ratio(upper[0], lower[0]), _ratio(upper[1], lower[1])
+            found[f"tau{n + 1}{n}"] = tau_ratio(upper[0], lower[0]), tau_ratio(upper[1], lower[1])
     groomed = pair("msd{}")
     if groomed is not None:
         found["msd"] = groomed[0] / 1000.0, groomed[1] / 1000.0
     found["n"] = pair("n{}")
     return {name: values for name, values in found.items() if values is not None}
-
-
-def _ratio(upper: FloatArray, lower: FloatArray) -> FloatArray:
-    return np.where(lower > 0, upper / (lower + TAU_FLOOR), 0.0)
 
 
 def _dijets(table: EventTable) -> tuple[View, DropReport]:
@@ -254,7 +250,7 @@ def _dijets(table: EventTable) -> tuple[View, DropReport]:
         upper, lower = (
             [_taken(jets.extra[key], row, paired) for row in rows] for key in ("tau4", "tau3")
         )
-        more["tau43"] = _ratio(upper[0], lower[0]), _ratio(upper[1], lower[1])
+        more["tau43"] = tau_ratio(upper[0], lower[0]), tau_ratio(upper[1], lower[1])
     parts = table.particles.get("constituents")
     if jets is fat and parts is not None and "fatjet" in parts.extra:
         more |= _substructure(jet_table(table, radius=FATJET_RADIUS).columns)

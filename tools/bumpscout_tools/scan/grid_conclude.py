@@ -32,6 +32,7 @@ __all__ = ["conclude_grid", "selected_mass"]
 FloatArray = npt.NDArray[np.float64]
 
 MIN_GUARDED_EVENTS = 100
+MAX_GUARDED_WIDTHS = 5
 SHIFT_BINS = 2
 
 
@@ -84,15 +85,29 @@ def _guards(events: GridEvents, column: GridColumn, cell: Cell) -> tuple[GuardRe
     """Guard the score of one cell against the mass of its spectrum, near its interval.
 
     A fixed score is a function of each event's features alone, made without the scanned events, so
-    that only its dependence on the mass can sculpt a bump.
+    that only its dependence on the mass can sculpt a bump. Events of the interval itself say
+    nothing of that, as a signal lifts the score there; the range around it is widened until it
+    holds `MIN_GUARDED_EVENTS` others.
     """
     mass = spectrum_mass(events.view, column.spectrum)
     low, high = cell.interval_gev
-    near = (mass >= low * low / high) & (mass < high * high / low)
-    if np.count_nonzero(near) < MIN_GUARDED_EVENTS:
-        return ()
-    score = events.scores[column.detector][near]
-    return (mass_dependence(rankdata(score) / len(score), mass[near]),)
+    outside = (mass < low) | (mass >= high)
+    for widths in range(1, MAX_GUARDED_WIDTHS + 1):
+        margin = (high / low) ** widths
+        near = outside & (mass >= low / margin) & (mass < high * margin)
+        if np.count_nonzero(near) >= MIN_GUARDED_EVENTS:
+            score = events.scores[column.detector][near]
+            return (mass_dependence(rankdata(score) / len(score), mass[near]),)
+    return (
+        GuardReport(
+            name="mass dependence",
+            fired=False,
+            value=None,
+            threshold=None,
+            message=f"fewer than {MIN_GUARDED_EVENTS} events are near the bump, too few to tell "
+            "whether the score depends on the mass",
+        ),
+    )
 
 
 def _variants(

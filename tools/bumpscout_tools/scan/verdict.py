@@ -6,6 +6,7 @@ from typing import Literal
 
 from scipy.stats import norm
 
+from bumpscout_tools.detectors.settings import ColumnSettings
 from bumpscout_tools.scan.outcome import ProcedureP, ScanOutcome, ScanP, Verdict
 from bumpscout_tools.scan.plan import SearchPlan
 from bumpscout_tools.scan.significance import FinalSignificance, NullSummary
@@ -34,10 +35,10 @@ def decide(
     """Decide between excess, candidate, no-excess and undecided.
 
     Scan p not below that of `plan.significance_for_claim` sigma is no excess. Below it, a guard
-    that fired, an undescribed spectrum, uncalibrated scores, a detector of the plan that left no
-    scores, or another objection leave the search undecided; else with at least 200 replays (or an
-    early stop by their rule) procedure p decides, and with fewer the bump is a candidate if no
-    replay reached it.
+    that fired, an undescribed spectrum, uncalibrated scores, a score column of unknown origin, a
+    detector of the plan that left no scores, or another objection leave the search undecided; else
+    with at least 200 replays (or an early stop by their rule) procedure p decides, and with fewer
+    the bump is a candidate if no replay reached it.
 
     Args:
         plan: the search plan.
@@ -55,6 +56,12 @@ def decide(
         reasons.append("no order of the background family describes the inclusive spectrum")
     reasons += [guard.message for guard in outcome.guards.get(best.test_id, ()) if guard.fired]
     reasons += null_objections(significance.null, significance.failure)
+    settings = plan.detectors[best.detector_index].settings
+    if isinstance(settings, ColumnSettings) and not settings.independent:
+        reasons.append(
+            "how the score column was made cannot be checked here: declare `independent: true` in "
+            "the detector's settings if it knows neither these events nor the scanned masses"
+        )
     if plan.n_lost:
         reasons.append(
             f"{plan.n_lost} detectors of the plan left no scores, so neither scan p nor replays "
