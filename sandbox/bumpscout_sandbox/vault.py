@@ -96,7 +96,7 @@ class Vault:
         if len(view) < MIN_EVENTS:
             raise InputDataError(
                 f"{name} holds {len(view)} usable events of {card.n_events}; a search needs at "
-                f"least {MIN_EVENTS}. Dropped: {card.dropped or 'none'}."
+                f"least {MIN_EVENTS}.{_dropped(card)}"
             )
         opened = cls(card, view)
         if len(opened.view()) < MIN_EVENTS:
@@ -176,6 +176,11 @@ def file_sha256(path: Path, name: str) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise InputDataError(f"{name} cannot be read: {error.strerror}.") from error
+
+
+def _dropped(card: DatasetCard) -> str:
+    lost = [f"{reason}: {n}" for reason, n in card.dropped.items() if n]
+    return f" Dropped: {', '.join(lost)}." if lost else ""
 
 
 def _check_file(path: Path, name: str) -> None:

@@ -43,9 +43,15 @@ def dataset_of(card: DatasetCard, outcome: ScanOutcome | None) -> Dataset:
         sha256=card.sha256,
         n_events=card.n_events,
         format=card.format,
-        n_searched=outcome.n_events if outcome else None,
+        n_searched=_n_searched(outcome) if outcome else None,
         searched_gev=outcome.fit_range_gev if outcome else None,
     )
+
+
+def _n_searched(outcome: ScanOutcome) -> int:
+    """Return how many events the range of the fit holds; those scored, of several spectra."""
+    scanned = [one.n_events for one in outcome.grid if one.reason is None]
+    return scanned[0] if len(scanned) == 1 else outcome.n_events
 
 
 def card_summary(card: DatasetCard) -> CardSummary:

@@ -43,8 +43,8 @@ class _Record(BaseModel):
 class Dataset(_Record):
     """The file that was searched; `n_events` counts what is in the file, before any drop.
 
-    `n_searched` events lie in the mass range `searched_gev` that could be fitted; both are null
-    while nothing was scanned.
+    `n_searched` events lie in the mass range `searched_gev` that could be fitted, or were scored
+    where there are several spectra; both are null while nothing was scanned.
     """
 
     name: str

@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from bumpscout.words import printable
 from bumpscout_tools.errors import ConfigurationError
@@ -67,12 +68,17 @@ def read_config(path: Path) -> ScanConfig:
         first = error.errors(include_url=False, include_input=False)[0]
         entry = ".".join(map(str, first["loc"])) or "the whole file"
         raise ConfigurationError(
-            f"{path}: {printable(entry, 200)}: {printable(first['msg'], 500)}. The schema is "
+            f"{path}: {printable(entry, 200)}: {printable(_said(first), 500)}. The schema is "
             "docs/scan.schema.json."
         ) from error
     if config.data is None:
         return config
     return config.model_copy(update={"data": (path.parent / config.data).absolute()})
+
+
+def _said(error: ErrorDetails) -> str:
+    """Return what is wrong with an entry, in words of the configuration."""
+    return "unknown entry" if error["type"] == "extra_forbidden" else error["msg"]
 
 
 def _read(path: Path) -> bytes:

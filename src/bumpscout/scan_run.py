@@ -212,8 +212,9 @@ def _carry_out(session: Session, progress: Progress, *, data: Path) -> Result:
                     model_calls=0, prompt_tokens=0, completion_tokens=0, model_wall_s=0
                 ),
             )
-            progress("limits", "upper limits at every working point")
-            find_limits(session, executor)
+            if not plan.spectra:
+                progress("limits", "upper limits at every working point")
+                find_limits(session, executor)
         progress("report", "drawing figures")
         find_examples(session)
         check_interrupt()

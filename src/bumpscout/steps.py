@@ -179,7 +179,7 @@ def summary(result: Result, folder: Path) -> str:
             f"  searched     {low:.0f} to {high:.0f} GeV, {result.dataset.n_searched} of "
             f"{result.dataset.n_events} events; the background fit starts there"
         )
-    lines += [printable(f"  not understood: {line}") for line in result.not_understood]
+    lines += [printable(f"  not as asked: {line}") for line in result.not_understood]
     report, here = folder / "report.html", Path.cwd()
     shown = report.relative_to(here) if report.is_relative_to(here) else report
     lines.append(f"  report       {shown}")

@@ -48,7 +48,8 @@ def test_the_result_names_spectrum_and_cut_of_each_bump(scanned: Path) -> None:
     bump = result["bumps"][0]
     assert bump["spectrum"] == "m_jj"
     point = bump["working_point"]
-    share = result["dataset"]["n_searched"] / 10_000
+    share = result["dataset"]["n_events"] / 10_000
+    assert result["dataset"]["n_searched"] < result["dataset"]["n_events"]
     assert point["cross_section_pb"] == pytest.approx(point["efficiency"] * share, rel=1e-6)
     assert bump["scan_p"]["n_toys"] <= 100
     assert "replays are toys" in bump["procedure_p"]["method"]

@@ -113,8 +113,8 @@ def grid_tried(outcome: ScanOutcome) -> list[str]:
     fitted = [one for one in outcome.grid if one.reason is None]
     hints = sum(cell.believable and cell.local_z >= HINT_Z for cell in outcome.cells)
     lines = [
-        f"Final scan: {len(outcome.cells)} tests, each the most significant interval of one of "
-        f"{len(fitted)} spectra at one of {len({c.efficiency for c in outcome.cells})} cuts.",
+        f"Final scan: {len(outcome.cells)} tests, each the most significant interval of a spectrum "
+        f"at a cut; spectra: {len(fitted)}, cuts: {len({c.efficiency for c in outcome.cells})}.",
         f"{hints} of them have a local z of {HINT_Z:g} or more; neighbouring cuts and spectra "
         "share events, so they come in groups.",
     ]

@@ -99,12 +99,13 @@ def mass_dependence(rank: FloatArray, mass: FloatArray) -> GuardReport:
     value = 1.0
     if total > 0:
         value = 1.0 - (within / (len(rank) - n_bins)) / (total / (len(rank) - 1))
+    share = max(value, 0.0)
     return GuardReport(
         name="mass dependence",
         fired=value > MAX_MASS_R2,
         value=value,
         threshold=MAX_MASS_R2,
-        message=f"the mass alone explains {value:.1%} of the variance of the score's rank",
+        message=f"the mass alone explains {share:.1%} of the variance of the score's rank",
     )
 
 
