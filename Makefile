@@ -53,7 +53,7 @@ types: $(READY)
 	@$(BIN)/mypy
 
 pytest: $(SIMULATION)
-	@$(BIN)/pytest
+	@scripts/run-tests $(BIN)/pytest
 
 wheel-test: $(READY)  ## build the wheel, install it on its own, and try the program from there
 	@rm -rf .make/dist $(WHEEL_VENV) && mkdir -p .make/dist
@@ -62,7 +62,7 @@ wheel-test: $(READY)  ## build the wheel, install it on its own, and try the pro
 	@$(BIN)/python -m venv $(WHEEL_VENV)
 	@$(WHEEL_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
 	  --constraint constraints.txt .make/dist/*.whl pyhf pytest pytest-timeout
-	@$(WHEEL_VENV)/bin/pytest tests/app tests/sandbox tests/agents  # numbers do not depend on the install
+	@scripts/run-tests $(WHEEL_VENV)/bin/pytest installed
 
 clean:  ## remove the virtual environments and all that was made, but no run folder
 	rm -rf $(VENV) .make .mypy_cache .pytest_cache .ruff_cache
