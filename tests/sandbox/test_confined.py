@@ -77,7 +77,9 @@ def refused(what):
         what()
     except OSError:
         return True
-threading.Thread(target=print).start()
+thread = threading.Thread(target=print)
+thread.start()
+thread.join()
 tries = {
     "fork": os.fork, "socket": socket.socket, "pair": socket.socketpair,
     "signal": lambda: os.kill(os.getppid(), 0), "program": lambda: os.execv("/bin/true", ["true"]),
