@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from bumpscout.console import guarded
+from bumpscout.event_file import event_file
 
 __all__ = ["calibrate"]
 
@@ -23,8 +24,8 @@ _File = click.Path(path_type=Path)
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder; one that holds the same calibration goes on.",
 )
-@click.option("--data", type=_File, help="File of events, instead of the one in CONFIG.")
-@click.option("--signal", type=_File, help="Events of a signal alone, to be injected.")
+@click.option("--data", type=event_file, help="File of events, instead of the one in CONFIG.")
+@click.option("--signal", type=event_file, help="Events of a signal alone, to be injected.")
 @click.option(
     "--mass",
     "mass_gev",

@@ -16,6 +16,7 @@ from bumpscout.abcd_command import abcd
 from bumpscout.calibrate_command import calibrate
 from bumpscout.console import guarded, say_error
 from bumpscout.data_commands import data
+from bumpscout.event_file import event_file
 from bumpscout.limits_command import limits
 from bumpscout.recast_command import recast
 from bumpscout.sandbox_commands import SANDBOXES, sandbox
@@ -71,7 +72,7 @@ def _blinding_of(data: Path) -> str:
 
 @app.command()
 @click.argument("request")
-@click.option("--data", required=True, type=click.Path(path_type=Path), help="File of events.")
+@click.option("--data", required=True, type=event_file, help="File of events, or its address.")
 @click.option("--out", type=_Folder, help="New folder for the run; needed unless --dry-run.")
 @click.option("--model", default="offline", show_default=True, help="Who plans, codes and reviews.")
 @click.option(

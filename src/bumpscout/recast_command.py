@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from bumpscout.console import guarded
+from bumpscout.event_file import event_file
 
 __all__ = ["recast"]
 
@@ -32,7 +33,7 @@ _File = click.Path(path_type=Path)
     type=click.FloatRange(min=1, max=1e6),
     help="Mass in GeV, once for each --signal.  [default: the median of its events]",
 )
-@click.option("--data", type=_File, help="File of events, instead of that of PLAN_OR_RUN.")
+@click.option("--data", type=event_file, help="File of events, instead of that of PLAN_OR_RUN.")
 @click.option(
     "--out",
     required=True,

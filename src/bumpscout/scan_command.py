@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from bumpscout.console import guarded
+from bumpscout.event_file import event_file
 
 __all__ = ["scan"]
 
@@ -36,7 +37,7 @@ A grid of many spectra at many cuts (docs/scan.md), with a score of the file:
     "--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="New folder."
 )
 @click.option(
-    "--data", type=click.Path(path_type=Path), help="File of events, instead of the one in CONFIG."
+    "--data", type=event_file, help="File of events, or its address, instead of that in CONFIG."
 )
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), help="Instead of the one in CONFIG.")
 @click.option(

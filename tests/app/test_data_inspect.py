@@ -7,12 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import h5py
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from bumpscout.event_file import event_file
 from bumpscout_tools.errors import ConfigurationError, InputDataError
 from bumpscout_tools.events.remote import is_remote, local_copy
 
@@ -141,3 +143,23 @@ def test_fetched_files_are_whole_and_limited(tmp_path, monkeypatch):
     with pytest.raises(InputDataError, match="larger than 100 bytes"):
         with local_copy("https://example.org/there.csv", max_bytes=100):
             pass
+
+
+def test_a_file_at_an_address_is_fetched_once_and_kept(tmp_path, monkeypatch):
+    import fsspec
+
+    (tmp_path / "there.csv").write_text("m_jj,x\n1,2\n")
+    real = fsspec.open
+    monkeypatch.setattr(fsspec, "open", lambda _, mode: real(f"file://{tmp_path}/there.csv", mode))
+    monkeypatch.setenv("BUMPSCOUT_CACHE", str(tmp_path / "cache"))
+    address = "https://example.org/there.csv?download=1"
+    path = event_file(address)
+    assert path.read_text() == "m_jj,x\n1,2\n"
+    assert path.name.endswith("-there.csv")
+    (tmp_path / "there.csv").unlink()
+    assert event_file(address) == path
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+    with pytest.raises(click.ClickException, match="cannot be fetched") as refused:
+        event_file("https://example.org/other.csv")
+    assert refused.value.exit_code == 3
+    assert event_file("events.h5") == Path("events.h5")
