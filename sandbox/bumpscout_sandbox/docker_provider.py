@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import signal
 import struct
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ OWN_BYTES, OWN_PROCESSES = 64 * MIB, 8
 """What the supervisor and the engine's own helpers may use on top of the job."""
 REMOVED_S = 30.0
 FRAME = struct.Struct(">BxxxL")
+KILLED = 128 + signal.SIGKILL
 """Docker's framing of attached streams: 1 for stdout or 2 for stderr, then the length."""
 
 
@@ -148,7 +150,23 @@ def _attend(client: Any, container: str, job: Job, answer: Path) -> JobResult:
         client.start(container)
         talk.listen()
     _remove(client, container)
-    return talk.result(lambda: _post_mortem(client, container, since, job))
+    result = talk.result(lambda: _post_mortem(client, container, since, job))
+    if result.outcome == "error" and result.exit_status == KILLED:
+        return _named(result, _post_mortem(client, container, since, job))
+    return result
+
+
+def _named(result: JobResult, lost: Lost) -> JobResult:
+    """Return the result of a script that was killed, with memory as the reason if it was that.
+
+    Where many processes pass the limit at once, the kernel may kill the script before its
+    supervisor has counted them.
+    """
+    outcome, reason = lost
+    if outcome != "memory":
+        return result
+    problems = (f"The script was {reason}.", *result.problems)
+    return replace(result, outcome=outcome, exit_status=None, problems=problems)
 
 
 @contextlib.contextmanager

@@ -32,7 +32,7 @@ from bumpscout_sandbox.docker_provider import DockerProvider
 from bumpscout_sandbox.errors import SandboxUnavailable
 from bumpscout_sandbox.folders import folder_archive
 from bumpscout_sandbox.limits import Limits
-from bumpscout_sandbox.provider import Job
+from bumpscout_sandbox.provider import Job, JobResult
 
 MIB = 1 << 20
 LIMITS = Limits(
@@ -216,6 +216,24 @@ def test_memory_is_named_where_the_kernel_killed_the_container(tmp_path):
         seen = ({"Action": action} for action in actions)
         client = SimpleNamespace(events=lambda seen=seen, **_: seen)
         assert docker_provider._post_mortem(client, "id", 0, job)[0] == outcome
+
+
+def test_a_script_that_the_kernel_killed_for_memory_is_no_error():
+    killed = JobResult(
+        outcome="error",
+        exit_status=137,
+        stdout="so far",
+        stderr="",
+        wall_s=1.0,
+        cpu_s=1.0,
+        max_rss_bytes=1,
+        artifacts={},
+        problems=(),
+    )
+    named = docker_provider._named(killed, ("memory", "killed by the kernel above 5 bytes"))
+    assert (named.outcome, named.exit_status, named.stdout) == ("memory", None, "so far")
+    assert named.problems == ("The script was killed by the kernel above 5 bytes.",)
+    assert docker_provider._named(killed, ("killed", "by somebody")) == killed
 
 
 def test_frames_are_taken_apart_wherever_they_are_cut():

@@ -47,6 +47,19 @@ def test_a_right_null_gives_uniform_p_and_a_wrong_one_does_not():
     assert broken.below["0.05"].low > 0.05
 
 
+def test_a_withheld_detector_takes_part_in_replays_alone():
+    rng = np.random.default_rng(2)
+    sets = trials(np.full(20, 6.0), rng.normal(0, 1, 20))
+    detectors = (PLAN.detectors[0],) * 2
+    both = PLAN.model_copy(update={"detectors": detectors})
+    withheld = both.model_copy(update={"withheld": (0,)})
+    _, data, pool = pooled_p(both, sets, rng)
+    _, none, same = pooled_p(withheld, sets, rng)
+    assert (data > 3).all()
+    assert (none == -np.inf).all()
+    np.testing.assert_array_equal(pool, same)
+
+
 def test_intervals_of_p_know_that_the_pool_is_finite():
     """At a true rate of 5% the 68% interval holds it in 68% or more of experiments."""
     rng = np.random.default_rng(8)

@@ -142,7 +142,7 @@ def pooled_p(
     Null mean and width of the cells come from all replays. Where p lies between two ranks is drawn
     at random, so that it is uniform under a right null whatever the number of replays. A scan that
     failed, like a replay that failed, counts as reaching everything; one without a believable cell
-    reaches nothing.
+    reaches nothing. Detectors that the plan withholds take part in replays alone, as in a search.
 
     Args:
         plan: the search plan.
@@ -161,7 +161,10 @@ def pooled_p(
     everything = [replay for trial in trials for replay in trial.replays]
     calibration = NullCells.estimate(plan, (), everything)
     data = np.array(
-        [np.inf if t.error is not None else statistic(t.cells, calibration) for t in trials]
+        [
+            np.inf if t.error is not None else statistic(t.cells, calibration, plan.withheld)
+            for t in trials
+        ]
     )
     pool = np.array(
         [np.inf if r.error is not None else statistic(r.cells, calibration) for r in everything]

@@ -1,4 +1,4 @@
-"""Limits on Gaussian signals in one spectrum behind several cuts; for windows and for grids.
+"""Limits on Gaussian signals in one spectrum behind several cuts.
 
 A limit is set by a fit of signal plus background to all bins. The order of the background is
 chosen by the plan's rule with the signal window left out, as the scan chose it, so that a signal in

@@ -183,7 +183,7 @@ def _at(
     n, mass = len(trials), trials[0].mass_gev
     good = [trial for trial in trials if trial.error is None]
     failures = [trial.error for trial in trials if trial.error is not None]
-    largest = [_largest(trial, calibration) for trial in trials]
+    largest = [_largest(plan, trial, calibration) for trial in trials]
     p = np.array([(1 + np.count_nonzero(pool >= one.value)) / (len(pool) + 1) for one in largest])
     offset = np.array([one.mass_gev for one in largest]) / mass - 1
     found = (np.abs(offset) < NEAR) & (p <= 0.05)
@@ -209,11 +209,11 @@ def _at(
     )
 
 
-def _largest(trial: Injected, calibration: NullCells) -> _Largest:
+def _largest(plan: SearchPlan, trial: Injected, calibration: NullCells) -> _Largest:
     """Return the largest calibrated excess; minus infinity and no mass where there is none."""
     best = _Largest(-np.inf, np.nan, np.nan)
     for cell, mass_gev in zip(trial.cells, trial.cell_mass_gev, strict=True):
-        if cell.believable:
+        if cell.believable and cell.detector not in plan.withheld:
             value = float(calibration.standardise(cell.detector, cell.efficiency, cell.excess))
             if value > best.value:
                 best = _Largest(value, mass_gev, cell.local_z)

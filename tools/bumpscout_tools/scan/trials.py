@@ -148,6 +148,6 @@ def verdict_of(
         plan,
         scan_p,
         procedure,
-        objected=bool(record.objections()),
+        objected=bool(record.objections()) or plan.n_lost > 0,
         undescribed=not record.described,
     )
