@@ -249,8 +249,8 @@ class SearchPlan(_Settings):
             )
         if self.working_points.refine_rounds:
             raise ValueError("a grid scans every working point; refine_rounds must be 0")
-        for name, default in (("spectrum", SpectrumPlan()), ("windows", WindowPlan())):
-            if getattr(self, name) != default:
+        for name in ("spectrum", "windows", "limits", "cell_toys"):
+            if getattr(self, name) != type(self).model_fields[name].default:
                 raise ValueError(f"{name} belongs to a scan of windows; drop it, or drop spectra")
         return self
 
