@@ -101,9 +101,8 @@ def listed(
 def in_sample(_: Score, view: View, window: tuple[float, float], __: object) -> Score:
     """Train on the events that are scored, with more and larger trees."""
     settings = CwolaSettings(trees=200, leaves=64, min_child_events=10, members=1)
-    everything = np.ones(len(view), dtype=np.bool_)
-    detector = CwolaHunting(settings)
-    return detector.fit_score(view.features, view.mass, everything, everything, window, 1)
+    trained = CwolaHunting(settings).fit(view.features, view.mass, window, 1)
+    return trained.score(view.features, view.mass)
 
 
 def identity(

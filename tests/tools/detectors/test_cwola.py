@@ -52,10 +52,8 @@ def test_signal_events_rank_high(make_events) -> None:
 
 def test_no_event_is_scored_by_a_model_that_saw_it(make_events) -> None:
     view = make_events()
-    everything = np.ones(len(view), dtype=bool)
-    remembered = CwolaHunting(GREEDY).fit_score(
-        view.features, view.mass, everything, everything, WINDOW, seed=1
-    )
+    trained = CwolaHunting(GREEDY).fit(view.features, view.mass, WINDOW, seed=1)
+    remembered = trained.score(view.features, view.mass)
     assert preference(remembered, view) > 20
     assert abs(preference(score(view, GREEDY), view)) < 5
 
@@ -132,7 +130,7 @@ def test_side_bands_weigh_the_same_and_together_as_much_as_the_window(
     monkeypatch.setattr(lightgbm, "Dataset", spy)
     train = np.arange(len(view)) % 2 == 0
     features = np.column_stack([view.features, view.mass])
-    CwolaHunting(SMALL).fit_score(features, view.mass, train, ~train, WINDOW, seed=1)
+    CwolaHunting(SMALL).fit(features[train], view.mass[train], WINDOW, seed=1)
     mass, label, weight = seen["data"][:, -1], seen["label"], seen["weight"]
     low, high = WINDOW
     np.testing.assert_array_equal(label == 1, (mass >= low) & (mass < high))

@@ -39,35 +39,6 @@ class CwolaHunting:
         """Folds of cross-fitting."""
         return self.settings.folds
 
-    def fit_score(
-        self,
-        features: FloatArray,
-        mass: FloatArray,
-        train: BoolArray,
-        test: BoolArray,
-        window_gev: tuple[float, float],
-        seed: int,
-    ) -> FloatArray:
-        """Train on the rows of `train` and score those of `test`.
-
-        Args:
-            features: (n, k) inputs; the mass is none of them.
-            mass: (n,) GeV.
-            train: (n,) rows that may be trained on.
-            test: (n,) rows to score, disjoint from `train`.
-            window_gev: lower and upper edge of the signal window.
-            seed: the same seed gives the same scores.
-
-        Returns:
-            (number of test rows,) mean score of the members, higher is more anomalous.
-
-        Raises:
-            DetectorError: if window or a side band holds too few events to train on.
-        """
-        return self.fit(features[train], mass[train], window_gev, seed).score(
-            features[test], mass[test]
-        )
-
     def fit(
         self,
         features: FloatArray,

@@ -79,10 +79,6 @@ class DataSet(_Entry):
     citation: str
     files: Annotated[tuple[DataFile, ...], Field(min_length=1)]
 
-    def licence_text(self) -> str:
-        """Say the licence, or where to read it."""
-        return self.licence or f"not verified here; read it at {self.record}"
-
     def chosen(self, names: tuple[str, ...], *, everything: bool = False) -> tuple[DataFile, ...]:
         """Choose files by name.
 
