@@ -1,6 +1,6 @@
 """Time and memory of `bumpscout scan` on a grid: 63 spectra x 100 working points, 1M events.
 
-    python benchmarks/grid_scan.py [--toys 128] [--quick] > benchmarks/grid_scan.txt
+    python benchmarks/grid_scan.py [--toys 256] [--quick] > benchmarks/grid_scan.txt
 
 What is timed is what the command does once the file is read: bins and slices of the events, the
 start of each fit by the rule of the plan, orders p2 to p5 chosen in each cell, p2 to p6 for every
@@ -161,7 +161,7 @@ def line(row: dict[str, Any]) -> str:
 def main() -> int:
     """Measure the rows that are missing and print the table; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--toys", type=int, default=128, help="of each row; a multiple of 64")
+    parser.add_argument("--toys", type=int, default=256, help="of each row; a multiple of 64")
     parser.add_argument("--quick", action="store_true", help="small sizes alone")
     parser.add_argument("--kept", action="store_true", help="print what was measured so far")
     parser.add_argument("--one", help="measure one row (JSON) and print it")
