@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from bumpscout_tools.events.view import View
     from bumpscout_tools.scan.grid_layout import GridEvents
     from bumpscout_tools.scan.grid_scan import GridScan
+    from bumpscout_tools.scan.limits_scan import ScanLimits
     from bumpscout_tools.scan.outcome import ScanOutcome
     from bumpscout_tools.scan.plan import SearchPlan
 
@@ -87,7 +89,7 @@ def final_grid(
     progress: Progress,
     out_of_time: Callable[[], bool],
     claim: Claim,
-) -> tuple[FinalScan, Examples | None]:
+) -> tuple[FinalScan, Examples | None, ScanLimits | None]:
     """Scan the grid of a frozen plan, make its toys, and decide.
 
     Args:
@@ -103,7 +105,7 @@ def final_grid(
         claim: confirmatory or exploratory.
 
     Returns:
-        The final scan, and events of its best cell.
+        The final scan, events of its best cell, and the limits that the plan asks for.
     """
     from bumpscout_sandbox.ledger import Mark
     from bumpscout_sandbox.marks import CHECKPOINT_FILE, write_mark
@@ -144,7 +146,27 @@ def final_grid(
         ledger_count=ledger.count,
         n_tests=len(ledger.test_ids()),
     )
-    return final, _examples(events, scan, outcome)
+    return final, _examples(events, scan, outcome), _limits(plan, scan, seed, workers, progress)
+
+
+def _limits(
+    plan: SearchPlan, scan: GridScan, seed: int, workers: int, progress: Progress
+) -> ScanLimits | None:
+    """Set limits in processes: unlike the toys, their fits are not compiled code alone."""
+    from bumpscout.cluster import local_executor
+    from bumpscout_tools.scan.grid_limits import grid_limits
+
+    if not plan.limits.widths:
+        return None
+    progress("limits", "upper limits in every spectrum")
+    with local_executor(workers) as executor:
+        return grid_limits(
+            plan,
+            scan,
+            seed=seed,
+            executor=executor,
+            progress=partial(progress, "limits", "spectra with limits"),
+        )
 
 
 def _digest(events: GridEvents) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import Executor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +13,10 @@ import numpy as np
 from bumpscout.files import read_model
 from bumpscout_tools.errors import ConfigurationError
 from bumpscout_tools.files import write_atomic
-from bumpscout_tools.scan.limits_scan import PointLimits, ScanLimits
+from bumpscout_tools.scan.limits_scan import MAX_ROWS, PointLimits, ScanLimits
 
 if TYPE_CHECKING:
+    from bumpscout.console import Progress
     from bumpscout.session import Session
 
 __all__ = [
@@ -27,11 +29,12 @@ __all__ = [
 ]
 
 LIMITS_FILE = "limits.json"
-MAX_ROWS = 200_000
 MAX_WIDTHS = 10
+MAX_LINES = 24
+"""Working points that the report names one by one; the figure and the file hold all."""
 
 
-def find_limits(session: Session, executor: Executor) -> None:
+def find_limits(session: Session, executor: Executor, progress: Progress) -> None:
     """Let the session know the limits of its final scan, from the scores that were kept.
 
     A detector whose scores are not at hand has none; staged blinding leaves only the events of the
@@ -48,6 +51,7 @@ def find_limits(session: Session, executor: Executor) -> None:
     seed = session.folder.record.options.seed
     if not plan.limits.widths or not outcome.windows_gev:
         return
+    progress("limits", "upper limits at every working point")
     prepared = prepare(plan, session.vault.searched(), np.random.default_rng(seed))
     store = ScoreStore(session.folder.path / "cache")
     scores = []
@@ -64,6 +68,7 @@ def find_limits(session: Session, executor: Executor) -> None:
         seed=seed,
         luminosity_share=outcome.luminosity_share,
         executor=executor,
+        progress=partial(progress, "limits", "spectra with limits"),
     )
 
 
@@ -108,8 +113,9 @@ def limit_lines(limits: ScanLimits) -> list[str]:
             else f"pb at {limits.luminosity_fb:g}/fb."
         )
     )
-    for point in limits.points:
-        lines.append(_point_line(limits, point))
+    lines += [_point_line(limits, point) for point in limits.points[:MAX_LINES]]
+    if len(limits.points) > MAX_LINES:
+        lines.append(f"{len(limits.points) - MAX_LINES} more are in {LIMITS_FILE}.")
     return lines
 
 
@@ -119,6 +125,8 @@ def _point_line(limits: ScanLimits, point: PointLimits) -> str:
         if point.detector is None
         else f"{point.detector}, {100 * point.efficiency:.3g}% kept"
     )
+    if point.spectrum is not None:
+        name = f"{point.spectrum}: {name}"
     rows = point.rows(limits.widths[0])
     good = [row for row in rows if row.observed is not None and row.expected is not None]
     by_toys = sum(w.limits.n_by_toys for w in point.windows)

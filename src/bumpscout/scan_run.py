@@ -173,7 +173,7 @@ def _carry_out(session: Session, progress: Progress, *, data: Path) -> Result:
             pool = ThreadPoolExecutor(workers) if grid else local_executor(workers)
             executor = stack.enter_context(pool)
             if grid:
-                final, session.examples = final_grid(
+                final, session.examples, session.limits = final_grid(
                     frozen,
                     grid,
                     ledger,
@@ -212,9 +212,8 @@ def _carry_out(session: Session, progress: Progress, *, data: Path) -> Result:
                     model_calls=0, prompt_tokens=0, completion_tokens=0, model_wall_s=0
                 ),
             )
-            if not plan.spectra:
-                progress("limits", "upper limits at every working point")
-                find_limits(session, executor)
+            if not grid:
+                find_limits(session, executor, progress)
         progress("report", "drawing figures")
         find_examples(session)
         check_interrupt()

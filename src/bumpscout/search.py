@@ -143,8 +143,7 @@ def _carry_out(session: Session, progress: Progress, *, data: Path) -> Result:
             cancel=cancel,
         )
         _run_graph(session, gate, progress, out_of_time)
-        progress("limits", "upper limits at every working point")
-        find_limits(session, executor)
+        find_limits(session, executor, progress)
         progress("report", "drawing figures")
         find_examples(session)
         check_interrupt()

@@ -19,6 +19,7 @@ PLAN = {
     "working_points": {"cross_sections_pb": {"from": 2, "to": 0.002, "n": 8}},
     "toys": 100,
     "replays": {"n": 32},
+    "limits": {"widths": [0.0, 0.1], "max_points": 3, "toys": 0},
 }
 
 
@@ -73,6 +74,21 @@ def test_the_report_draws_the_grid(scanned: Path) -> None:
     for name in ("overview", "heatmap", "spectra", "trials", "spectrum"):
         assert (scanned / "figures" / f"{name}.svg").stat().st_size > 1000, name
     assert "p2 / p3 / p4 / p5 / p6" in (scanned / "report.html").read_text()
+
+
+def test_limits_stand_behind_the_cuts_that_were_asked_for(scanned: Path) -> None:
+    limits = json.loads((scanned / "limits.json").read_text())
+    kept = [point["efficiency"] for point in limits["points"]]
+    assert len(kept) == 3
+    assert kept == sorted(kept, reverse=True)
+    assert kept[0] == 1.0
+    for point in limits["points"]:
+        assert point["cross_section_pb"] == pytest.approx(point["efficiency"] * 0.8, rel=1e-3)
+        assert {row["width"] for w in point["windows"] for row in w["limits"]["rows"]} == {0.0, 0.1}
+    text = (scanned / "report.md").read_text()
+    assert "All events:" not in text
+    assert r"m\_jj: column, 100% kept:" in text
+    assert (scanned / "figures" / "limits.svg").stat().st_size > 1000
 
 
 def test_an_interrupted_grid_goes_on_without_repeating_tests_or_toys(

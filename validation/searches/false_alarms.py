@@ -5,7 +5,7 @@ independent simulation, and thinnings of LHC Olympics background without replace
 scanned and gets replays from the null generator fitted to it; it is ranked in the pool of the other
 data sets' replays. Four wrong nulls must fail the same test:
 
-- `shifted`: the fitted spectrum of the generator is bent by 15%, with a period of 0.25 in the
+- `shifted`: the fitted spectrum of the generator is bent by 30%, with a period of 0.25 in the
   logarithm of the mass, which the refits of a replay cannot follow;
 - `bootstrap`: replays resample the data's events, so each replay holds copies of events and the
   data's own fluctuations enter twice; copies keep apart, so training sees its own test events;
@@ -141,10 +141,10 @@ def _replay_on(plan: SearchPlan, view: View, seed: int, run_script: Callable) ->
 def shifted_null(
     plan: SearchPlan, prepared: Prepared, window: tuple[float, float], seed: int
 ) -> list[Replay]:
-    """Replay on draws from a generator whose spectrum is bent by 15%."""
+    """Replay on draws from a generator whose spectrum is bent by 30%."""
     null = fit_null(plan, prepared, window, seed)
     middle = np.sqrt(null.masses[1:] * null.masses[:-1])
-    pieces = np.diff(null.cumulative) * (1.0 + 0.15 * np.sin(2 * np.pi * np.log(middle) / 0.25))
+    pieces = np.diff(null.cumulative) * (1.0 + 0.3 * np.sin(2 * np.pi * np.log(middle) / 0.25))
     bent = replace(null, cumulative=np.append(0.0, np.cumsum(pieces)) / pieces.sum())
     return [replay_once(plan, bent, 0, seed, vetted)]
 

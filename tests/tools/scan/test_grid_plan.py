@@ -82,7 +82,7 @@ def test_a_plan_that_was_written_out_is_the_same_plan() -> None:
         ({"spectra": "jj"}, "tuple"),
         ({"windows": {"width_bins": 5}}, "windows belongs to a scan of windows"),
         ({"spectrum": {"min_gev": 500}}, "spectrum belongs to a scan of windows"),
-        ({"limits": {"toys": 0}}, "limits belongs to a scan of windows"),
+        ({"spectra": [], "limits": {"max_points": 3}}, "max_points belongs to a grid"),
         ({"cell_toys": 100}, "cell_toys belongs to a scan of windows"),
         ({"working_points": {"refine_rounds": 1}}, "refine_rounds must be 0"),
         ({"working_points": {"efficiencies": {"from": 0.1, "to": 1, "n": 5}}}, "must be above"),

@@ -19,6 +19,7 @@ from bumpscout_tools.events.view import View
 from bumpscout_tools.scan.execute import prepare
 from bumpscout_tools.scan.grid_conclude import conclude_grid
 from bumpscout_tools.scan.grid_layout import GridEvents, grid_events, grid_scores, resolve_grid
+from bumpscout_tools.scan.grid_limits import grid_limits
 from bumpscout_tools.scan.grid_scan import GridScan, scan_grid
 from bumpscout_tools.scan.grid_significance import GridNull, grid_significance
 from bumpscout_tools.scan.grid_toys import NullGrid, make_block, null_grid
@@ -362,3 +363,51 @@ def test_the_mass_of_all_data_needs_no_further_spectra() -> None:
 def test_windows_and_grids_are_not_mixed_up() -> None:
     with pytest.raises(ConfigurationError, match="grid of spectra"):
         prepare(grid_plan(), events(np.random.default_rng(15)), np.random.default_rng(1))
+
+
+def test_limits_of_a_grid_hold_a_signal_put_in_and_name_spectrum_and_cut() -> None:
+    limits = {"widths": [0.0], "resolution": 0.015, "max_points": 3, "toys": 0}
+    plan = grid_plan(limits=limits, luminosity_fb=2.0)
+    view = events(np.random.default_rng(3), 20_000, signal=120)
+    scan = scanned(plan, view)
+    found = grid_limits(plan, scan, seed=1, executor=SerialExecutor())
+    assert found is not None
+    assert found.pb_per_event == pytest.approx(1 / 2000.0)
+    spectra = {point.spectrum for point in found.points}
+    assert spectra == {column.spectrum.name for column in scan.grid.columns}
+    rare = [point for point in found.points if point.spectrum == "rare / some"]
+    assert len(rare) == 3
+    assert rare[0].efficiency == 1.0
+    # Scores of the signal are above 0.95: the cut at 1 keeps all of it, as does that in the middle.
+    for point in rare[:2]:
+        assert point.cross_section_pb == pytest.approx(
+            point.efficiency * len(view) / 2000, rel=1e-3
+        )
+        row = min(point.rows(0.0), key=lambda row: abs(row.mass_gev - SIGNAL_GEV))
+        assert row.observed is not None
+        assert row.expected is not None
+        assert row.observed > 120 > row.expected[2]
+        assert row.signal == pytest.approx(120, abs=3 * row.error)
+    other = [point for point in found.points if point.spectrum == "lead / even"]
+    zs = [row.local_z for point in other for row in point.rows(0.0) if row.local_z is not None]
+    assert np.mean(np.abs(zs) < 3) > 0.95
+    with ThreadPoolExecutor(3) as executor:
+        again = grid_limits(plan, scan, seed=1, executor=executor)
+    assert again == found
+
+
+def test_a_fit_that_cannot_be_believed_gives_no_limit() -> None:
+    plan = grid_plan(limits={"widths": [0.0], "max_points": 1, "toys": 0})
+    scan = scanned(plan, events(np.random.default_rng(4), 8000))
+    doubtful = replace(scan.fits[0], doubts=("bent", *scan.fits[0].doubts[1:]))
+    found = grid_limits(
+        plan,
+        replace(scan, fits=(doubtful, *scan.fits[1:])),
+        seed=1,
+        executor=SerialExecutor(),
+    )
+    assert found is not None
+    first, second = found.points[0].rows(0.0), found.points[1].rows(0.0)
+    assert {(row.observed, row.reason) for row in first} == {(None, "bent")}
+    assert all(row.observed is not None for row in second)
+    assert any("1 of the 8 working points" in sentence for sentence in found.meaning)

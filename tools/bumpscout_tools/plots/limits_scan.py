@@ -1,4 +1,7 @@
-"""Limits of a scan against mass: one panel a working point, narrow signals with their bands."""
+"""Limits of a scan against mass: one panel a working point, narrow signals with their bands.
+
+Of a grid the first spectra are drawn, each behind its loosest and its tightest cut.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ def scan_limits_figure(limits: ScanLimits, *, theme: Theme = "light") -> Figure:
     The first width carries the bands, the others are lines of their observed limits. Masses at
     which the fit cannot be believed are gaps, marked below.
     """
-    points = limits.points[:_MAX_PANELS]
+    points = _shown(limits)
     columns = min(3, len(points))
     rows = -(-len(points) // columns)
     scale = 1.0 if limits.pb_per_event is None else limits.pb_per_event
@@ -59,6 +62,20 @@ def scan_limits_figure(limits: ScanLimits, *, theme: Theme = "light") -> Figure:
         unit = "events" if limits.pb_per_event is None else "visible cross section [pb]"
         figure.supylabel(f"Limit [{unit}]" if unit == "events" else f"Limit on {unit}", fontsize=9)
     return figure
+
+
+def _shown(limits: ScanLimits) -> tuple[PointLimits, ...]:
+    """Return the points that are drawn: all, or the ends of each spectrum of a grid."""
+    of: dict[tuple[int | None, str | None], list[PointLimits]] = {}
+    for point in limits.points:
+        if point.spectrum is not None:
+            of.setdefault((point.detector_index, point.spectrum), []).append(point)
+    ends = tuple(
+        point
+        for points in of.values()
+        for point in (points if len(points) < 2 else points[:: len(points) - 1])
+    )
+    return (ends or limits.points)[:_MAX_PANELS]
 
 
 def _legend(panels: list[Axes]) -> tuple[list[Artist], list[str]]:
@@ -142,6 +159,8 @@ def _panel(
                     label="no limit: fit not believable",
                 )
     kept = "all events" if point.detector is None else f"{100 * point.efficiency:.3g}% kept"
+    if point.spectrum is not None:
+        kept = f"{point.spectrum}: {kept}"
     if point.cross_section_pb is not None:
         kept += f" ({point.cross_section_pb:.2g} pb)"
     panel.set_title(kept, loc="left", fontsize="small")

@@ -32,3 +32,9 @@ class LimitPlan(BaseModel):
     max_by_toys: int = Field(
         default=60, ge=0, le=100_000, description="limits by toys at most, narrow signals first"
     )
+    max_points: int | None = Field(
+        default=None,
+        ge=1,
+        description="of a grid: working points of each spectrum that get limits, evenly chosen, "
+        "the loosest and the tightest among them; all if not given",
+    )

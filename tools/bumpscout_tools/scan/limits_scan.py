@@ -11,35 +11,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
-from bumpscout_tools.background import DijetBasis
 from bumpscout_tools.scan.calibration import NullCells
 from bumpscout_tools.scan.cells import fit_background
 from bumpscout_tools.scan.cross_sections import FB_PER_PB
 from bumpscout_tools.scan.execute import Prepared
-from bumpscout_tools.scan.layout import Layout
-from bumpscout_tools.scan.limits_spectrum import (
-    CutLimits,
-    CutSpectrum,
-    LimitRow,
-    cut_limits,
-    limit_masses,
-)
+from bumpscout_tools.scan.limits_spectrum import CutLimits, CutSpectrum, LimitRow, limit_masses
+from bumpscout_tools.scan.limits_tasks import LIMIT_STREAM, LimitTask, Progress, run_limit_tasks
 from bumpscout_tools.scan.plan import SearchPlan
 
-__all__ = ["PointLimits", "ScanLimits", "WindowLimits", "scan_limits", "window_of_mass"]
+__all__ = ["MAX_ROWS", "PointLimits", "ScanLimits", "WindowLimits", "scan_limits", "window_of_mass"]
 
 FloatArray = npt.NDArray[np.float64]
 
-LIMIT_STREAM = 50
-"""Second word of the entropy of limits by toys."""
-MAX_ORDER = 6
+MAX_ROWS = 200_000
+"""Most limits that one file holds."""
 
 MEANING = (
     "Upper limits on the signal events that pass the cut and lie in the fitted mass range",
@@ -71,13 +62,14 @@ class WindowLimits(_Record):
 class PointLimits(_Record):
     """Limits behind one working point of one detector; no detector and efficiency 1: all events.
 
-    `cross_section_pb` is the visible cross section of the selection, where a luminosity is known;
-    `null_width` what replays of the retrained cut fluctuate, in units of fixed scores, None where
-    too few replays were run to know it.
+    `spectrum` names the spectrum of a grid. `cross_section_pb` is the visible cross section of the
+    selection, where a luminosity is known; `null_width` what replays of the retrained cut
+    fluctuate, in units of fixed scores, None where too few replays were run to know it.
     """
 
     detector: str | None
     detector_index: int | None
+    spectrum: str | None = None
     efficiency: float
     cross_section_pb: float | None
     null_width: float | None
@@ -102,18 +94,6 @@ class ScanLimits(_Record):
     points: tuple[PointLimits, ...]
 
 
-@dataclass(frozen=True)
-class _Task:
-    """Masses behind the cut of one window at one working point."""
-
-    point: int
-    window: int | None
-    inside: bool
-    spectrum: CutSpectrum
-    masses_gev: FloatArray
-    seed: tuple[int, ...]
-
-
 def window_of_mass(windows_gev: Sequence[tuple[float, float]], mass_gev: float) -> tuple[int, bool]:
     """Return the window whose middle is nearest to a mass, and whether it holds the mass."""
     middle = np.log([low * high for low, high in windows_gev]) / 2
@@ -131,6 +111,7 @@ def scan_limits(
     seed: int,
     luminosity_share: float = 1.0,
     executor: Executor,
+    progress: Progress | None = None,
 ) -> ScanLimits | None:
     """Set limits for every mass, width and coarse working point of a finished scan.
 
@@ -142,6 +123,7 @@ def scan_limits(
         seed: decides the toys.
         luminosity_share: share of the luminosity that the events are.
         executor: runs the fits side by side; the result does not depend on it.
+        progress: called with (done, total) spectra.
 
     Returns:
         The limits, or None where the plan asks for none or no signal window could be scanned.
@@ -157,20 +139,12 @@ def scan_limits(
         if score is not None
         for efficiency in plan.working_points.efficiencies
     ]
-    tasks: list[_Task] = []
+    tasks: list[LimitTask] = []
     for number, (detector, efficiency) in enumerate(points):
         width = 1.0 if detector is None else _null_width(calibration, detector, efficiency)
         score = None if detector is None else scores[detector]
         tasks += _tasks(plan, prepared, score, number, efficiency, width if known else 1.0, seed)
-    futures = [executor.submit(_run, plan, layout, task, 0) for task in tasks]
-    found = [future.result() for future in futures]
-    toys = _allotted([one.n_toys_wanted for one in found], settings.max_by_toys)
-    again = {
-        index: executor.submit(_run, plan, layout, tasks[index], n)
-        for index, n in enumerate(toys)
-        if n and settings.toys
-    }
-    found = [again[index].result() if index in again else one for index, one in enumerate(found)]
+    found = run_limit_tasks(plan, tasks, executor, progress)
     pb = None
     if plan.luminosity_fb is not None:
         pb = 1.0 / (FB_PER_PB * plan.luminosity_fb * luminosity_share)
@@ -191,11 +165,7 @@ def scan_limits(
                 if detector is None or not known
                 else _null_width(calibration, detector, efficiency),
                 windows=tuple(
-                    WindowLimits(
-                        window_gev=None if t.window is None else layout.windows_gev[t.window],
-                        inside=t.inside,
-                        limits=limits,
-                    )
+                    WindowLimits(window_gev=t.window_gev, inside=t.inside, limits=limits)
                     for t, limits in zip(tasks, found, strict=True)
                     if t.point == number
                 ),
@@ -218,7 +188,7 @@ def _tasks(
     efficiency: float,
     null_width: float,
     seed: int,
-) -> list[_Task]:
+) -> list[LimitTask]:
     layout, mass = prepared.layout, prepared.view.mass
     groups: dict[tuple[int, bool], list[float]] = {}
     for value in limit_masses(layout.edges, plan.limits.resolution):
@@ -235,41 +205,14 @@ def _tasks(
             _, reason = fit_background(plan, layout, counts, window)
             spectrum = CutSpectrum(counts, mask, null_width, reason)
         tasks.append(
-            _Task(
+            LimitTask(
                 point=point,
-                window=None if score is None else window,
+                window_gev=None if score is None else layout.windows_gev[window],
                 inside=inside or score is None,
                 spectrum=spectrum,
+                edges_gev=layout.edges,
                 masses_gev=np.array(masses),
                 seed=(seed, LIMIT_STREAM, point, window, int(inside)),
             )
         )
     return tasks
-
-
-def _allotted(wanted: Sequence[int], most: int) -> list[int]:
-    """Return how many limits of each task are made by toys: one each in turn, `most` in all."""
-    given = [0] * len(wanted)
-    left = most
-    while left > 0 and any(n < w for n, w in zip(given, wanted, strict=True)):
-        for index, want in enumerate(wanted):
-            if given[index] < want and left > 0:
-                given[index] += 1
-                left -= 1
-    return given
-
-
-def _run(plan: SearchPlan, layout: Layout, task: _Task, by_toys: int) -> CutLimits:
-    settings, background = plan.limits, plan.background
-    top = min(background.orders[-1] + 1, MAX_ORDER)
-    basis = DijetBasis(layout.edges, background.sqrt_s_gev, top)
-    return cut_limits(
-        task.spectrum,
-        basis,
-        background.orders,
-        background.alpha,
-        settings,
-        task.masses_gev,
-        np.random.default_rng(task.seed),
-        max_by_toys=by_toys,
-    )

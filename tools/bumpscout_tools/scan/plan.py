@@ -227,8 +227,10 @@ class SearchPlan(_Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _grids_refine_nothing(cls, given: Any) -> Any:
+    def _defaults_of_grids(cls, given: Any) -> Any:
         if isinstance(given, dict) and given.get("spectra"):
+            # Limits behind every cell cost more than the scan: a grid sets what is asked for.
+            given = {"limits": {"widths": ()}, **given}
             points = given.get("working_points", {})
             if isinstance(points, dict):
                 return {**given, "working_points": {"refine_rounds": 0, **points}}
@@ -237,6 +239,8 @@ class SearchPlan(_Settings):
     @model_validator(mode="after")
     def _grid(self) -> Self:
         if not self.spectra:
+            if self.limits.max_points is not None:
+                raise ValueError("limits.max_points belongs to a grid; drop it, or give spectra")
             return self
         for name, count in Counter(spectrum.name for spectrum in self.spectra).items():
             if count > 1:
@@ -249,7 +253,7 @@ class SearchPlan(_Settings):
             )
         if self.working_points.refine_rounds:
             raise ValueError("a grid scans every working point; refine_rounds must be 0")
-        for name in ("spectrum", "windows", "limits", "cell_toys"):
+        for name in ("spectrum", "windows", "cell_toys"):
             if getattr(self, name) != type(self).model_fields[name].default:
                 raise ValueError(f"{name} belongs to a scan of windows; drop it, or drop spectra")
         return self
