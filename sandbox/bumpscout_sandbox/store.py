@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from bumpscout_sandbox.artifacts import read_npy
 from bumpscout_sandbox.records import TaskRun
 from bumpscout_sandbox.scoring import score_problems
+from bumpscout_tools.code import code_sha256
 from bumpscout_tools.errors import ConfigurationError, InputDataError
 from bumpscout_tools.events.view import View
 from bumpscout_tools.scan.plan import DetectorPlan
@@ -35,9 +36,14 @@ def text_sha256(text: str) -> str:
 
 
 def content_key(script: str, view: View, task: ScriptTask) -> str:
-    """Return what a script's scores depend on: script, view and task, but not the threads."""
+    """Return what a script's scores depend on: script, library, view and task; not the threads."""
     shared = task.model_dump(mode="json", exclude={"n_jobs"})
-    parts = [text_sha256(script), view.sha256(), json.dumps(shared, sort_keys=True)]
+    parts = [
+        text_sha256(script),
+        code_sha256(),
+        view.sha256(),
+        json.dumps(shared, sort_keys=True),
+    ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 

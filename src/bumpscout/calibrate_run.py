@@ -25,6 +25,7 @@ from bumpscout.folder import Options
 from bumpscout.scan_config import read_config
 from bumpscout.steps import check_there, open_vault
 from bumpscout.trial_store import run_tasks
+from bumpscout_tools.code import code_sha256
 from bumpscout_tools.errors import ConfigurationError, InputDataError
 from bumpscout_tools.files import write_atomic
 
@@ -85,6 +86,7 @@ class _Mark(BaseModel, frozen=True, extra="forbid"):
     seed: int
     n_replays: int
     n_contaminated: int
+    code_sha256: str
 
 
 def run_calibration(
@@ -146,6 +148,7 @@ def run_calibration(
         seed=used_seed,
         n_replays=options.n_replays,
         n_contaminated=options.n_contaminated if signal_vault else 0,
+        code_sha256=code_sha256(),
     )
     claim_folder(out, mark)
     null, background = fit_generator(plan, vault.view(), used_seed, progress)
@@ -185,8 +188,8 @@ def claim_folder(out: Path, mark: BaseModel, name: str = MARK) -> None:
         if known.exists():
             if read_model(known, type(mark)) != mark:
                 raise ConfigurationError(
-                    f"{out} holds the trials of another plan, data, signal or seed. Choose another "
-                    "--out."
+                    f"{out} holds the trials of another plan, data, signal, seed or version of the "
+                    "code. Choose another --out."
                 )
             return
         if any(out.iterdir()):

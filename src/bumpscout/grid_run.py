@@ -16,6 +16,7 @@ from pydantic import JsonValue
 
 from bumpscout.evidence import Examples
 from bumpscout.examples import example_rows
+from bumpscout_tools.code import code_sha256
 from bumpscout_tools.errors import InputDataError
 from bumpscout_tools.scan.cross_sections import Resolved
 
@@ -60,7 +61,8 @@ def prepare_grid(
     from bumpscout_tools.scan.grid_layout import grid_events, grid_scores, resolve_grid
 
     detectors = "/".join(detector.model_dump_json() for detector in plan.detectors)
-    key = hashlib.sha256(f"{detectors}/{view.sha256()}/{seed}".encode()).hexdigest()
+    parts = f"{detectors}/{view.sha256()}/{seed}/{code_sha256()}"
+    key = hashlib.sha256(parts.encode()).hexdigest()
     kept = _load(cache / f"{key}.grid.npy", len(view), len(plan.detectors))
     if kept is None:
         kept = grid_scores(plan, view, seed, workers)
@@ -206,6 +208,7 @@ def _load(path: Path, n_events: int, n_detectors: int) -> tuple[FixedScores, ...
 
 def _examples(events: GridEvents, scan: GridScan, outcome: ScanOutcome) -> Examples | None:
     """Return the features of events in the interval of the best cell, selected and not."""
+    from bumpscout_tools.detectors.explain_bump import explain_bump
     from bumpscout_tools.inference import levels_by_rank
     from bumpscout_tools.scan.grid_layout import spectrum_mass
 
@@ -221,6 +224,14 @@ def _examples(events: GridEvents, scan: GridScan, outcome: ScanOutcome) -> Examp
     names = events.view.feature_names[:MAX_SHOWN_FEATURES]
     features = events.view.features[:, : len(names)]
     return Examples(
+        differences=explain_bump(
+            names,
+            events.view,
+            events.scores[column.detector],
+            passed,
+            best.interval_gev,
+            mass=mass,
+        ),
         names=names,
         typical=example_rows(features[inside & ~passed]),
         anomalous=example_rows(features[inside & passed]),

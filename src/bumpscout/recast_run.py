@@ -33,6 +33,7 @@ from bumpscout.recast_report import RecastReport, SignalFile, recast_text, write
 from bumpscout.scan_config import ScanConfig, read_config
 from bumpscout.steps import check_there, open_vault
 from bumpscout.trial_store import run_tasks
+from bumpscout_tools.code import code_sha256
 from bumpscout_tools.errors import ConfigurationError, InputDataError
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ class _Mark(BaseModel, frozen=True, extra="forbid"):
     signals: tuple[SignalFile, ...]
     into: str
     seed: int
+    code_sha256: str
 
 
 @dataclass(frozen=True)
@@ -149,6 +151,7 @@ def run_recast(
         signals=tuple(one.about for one in read),
         into=options.into,
         seed=used_seed,
+        code_sha256=code_sha256(),
     )
     claim_folder(out, mark, MARK)
     null, background = fit_generator(plan, vault.view(), used_seed, progress)

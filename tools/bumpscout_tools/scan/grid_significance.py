@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from bumpscout_tools.code import code_sha256
 from bumpscout_tools.inference import TOYS_PER_BLOCK
 from bumpscout_tools.scan.calibration import NullCells
 from bumpscout_tools.scan.grid_scan import GridScan
@@ -83,7 +84,8 @@ def grid_significance(
         empty = FinalSignificance(calibration=fixed)
         return GridNull(empty, np.zeros(shape), np.ones(shape))
     null = null_grid(plan, scan)
-    key = hashlib.sha256(f"{plan.sha256()}/{data_key}/{seed}".encode()).hexdigest()
+    parts = f"{plan.sha256()}/{data_key}/{seed}/{code_sha256()}"
+    key = hashlib.sha256(parts.encode()).hexdigest()
     toys = _Toys(null, seed, executor, folder, key, parallel, progress)
     # The same counts can be summed in another order: rounding is no difference.
     observed = best.local_z

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
+from bumpscout_tools.code import code_sha256
 from bumpscout_tools.detectors.density import Closure
 from bumpscout_tools.errors import DetectorError, FitError
 from bumpscout_tools.scan.calibration import NullCells, statistic
@@ -225,5 +226,12 @@ def _key(
 ) -> str:
     best = outcome.best()
     masked = str(best and best.window_gev)
-    parts = (plan.sha256(), prepared.view.sha256(), masked, str(seed), scripts_key)
+    parts = (
+        plan.sha256(),
+        prepared.view.sha256(),
+        masked,
+        str(seed),
+        scripts_key,
+        code_sha256(),
+    )
     return hashlib.sha256("/".join(parts).encode()).hexdigest()
