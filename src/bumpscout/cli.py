@@ -186,14 +186,19 @@ def search(
 @app.command()
 @click.argument("folder", metavar="DIR", type=_Folder)
 @click.option("--data", type=click.Path(path_type=Path), help="The same file, where it has moved.")
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 1024),
+    help="Processes; the results do not depend on it.  [default: as many as it began with]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print result.json instead of the summary.")
-def resume(folder: Path, data: Path | None, as_json: bool) -> None:
+def resume(folder: Path, data: Path | None, workers: int | None, as_json: bool) -> None:
     """Go on with the interrupted or approved search in DIR; nothing finished is repeated."""
 
     def action() -> None:
         from bumpscout.search import resume_search
 
-        click.echo(resume_search(folder, data, as_json=as_json))
+        click.echo(resume_search(folder, data, workers=workers, as_json=as_json))
 
     _exit(action, folder)
 

@@ -108,8 +108,12 @@ class RunFolder:
         return cls(path.resolve(), record)
 
     @classmethod
-    def reopen(cls, path: Path) -> Self:
+    def reopen(cls, path: Path, workers: int | None = None) -> Self:
         """Open the folder of a run that did not come to its end.
+
+        Args:
+            path: the folder.
+            workers: processes from now on; None: as many as the run began with.
 
         Raises:
             ConfigurationError: if it holds no run, or a complete one.
@@ -117,6 +121,9 @@ class RunFolder:
         record = read_record(path)
         if (path / RESULT_FILE).exists() and read_result(path).status == "complete":
             raise ConfigurationError(f"The run in {path} is complete; there is nothing to resume.")
+        if workers is not None:
+            options = record.options.model_copy(update={"workers": workers})
+            record = record.model_copy(update={"options": options})
         return cls(path.resolve(), record)
 
 

@@ -84,12 +84,15 @@ def run_search(
     return carried_out(folder, partial(_carry_out, data=data), as_json=as_json)
 
 
-def resume_search(folder: Path, data: Path | None, *, as_json: bool = False) -> str:
+def resume_search(
+    folder: Path, data: Path | None, *, workers: int | None = None, as_json: bool = False
+) -> str:
     """Go on with an interrupted search, or one whose plan was approved, and return what is printed.
 
     Args:
         folder: run folder; its request, options and seed are used.
         data: the same file of events, where it has moved.
+        workers: processes, if not as many as the search began with.
         as_json: return the content of ``result.json`` instead of the summary.
 
     Raises:
@@ -97,7 +100,7 @@ def resume_search(folder: Path, data: Path | None, *, as_json: bool = False) -> 
         InputDataError: if the data are missing, or not those that the search began with.
         BumpscoutError: as `run_search`.
     """
-    opened = RunFolder.reopen(folder)
+    opened = RunFolder.reopen(folder, workers)
     if opened.record.kind == "scan":
         from bumpscout.scan_run import resume_scan
 

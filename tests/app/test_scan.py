@@ -155,7 +155,7 @@ def test_an_interrupted_scan_goes_on_without_repeating_tests_or_replays(scanned,
     replays = (scanned / "cache" / "replays.jsonl").read_text()
     stopped = json.loads(before) | {"status": "stopped"}
     (scanned / "result.json").write_text(json.dumps(stopped))
-    done = bumpscout("resume", scanned, "--json")
+    done = bumpscout("resume", scanned, "--workers", "1", "--json")
     assert done.returncode == 0, done.stderr
     again, first = json.loads(done.stdout), json.loads(before)
     assert again["bumps"] == first["bumps"]

@@ -134,13 +134,15 @@ def main() -> None:
     parser.add_argument("--pool", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--results", type=Path, required=True)
+    parser.add_argument("--only", type=int, nargs="*", help="numbers of boxes; all by default")
     parser.add_argument("--side-by-side", type=int, default=1)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--output", type=Path, help="write the table here")
     options = parser.parse_args()
-    rows = run_cases(
-        cases(options.pool), options.work, options.results, options.workers, options.side_by_side
-    )
+    wanted = cases(options.pool)
+    if options.only:
+        wanted = [wanted[number] for number in options.only]
+    rows = run_cases(wanted, options.work, options.results, options.workers, options.side_by_side)
     text = summary(rows)
     print(text)
     if options.output:
