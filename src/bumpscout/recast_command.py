@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
-import sys
 from pathlib import Path
 
 import click
 
-from bumpscout.console import guarded
 from bumpscout.event_file import event_file
+from bumpscout.trial_command import check_finite, run_trials, trial_options
 
 __all__ = ["recast"]
 
@@ -35,21 +33,6 @@ _File = click.Path(path_type=Path)
 )
 @click.option("--data", type=event_file, help="File of events, instead of that of PLAN_OR_RUN.")
 @click.option(
-    "--out",
-    required=True,
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder; one that holds the same recast goes on.",
-)
-@click.option(
-    "--strength",
-    "strengths",
-    multiple=True,
-    type=click.FloatRange(min=0, max=100, min_open=True),
-    default=(1.0, 2.0, 4.0),
-    show_default=True,
-    help="S/sqrt(B) within 5% of the mass, before any cut; give it once for each.",
-)
-@click.option(
     "--into",
     type=click.Choice(["null", "data"]),
     default="null",
@@ -61,25 +44,14 @@ _File = click.Path(path_type=Path)
     type=click.FloatRange(min=0, min_open=True, max=1e6),
     help="For cross sections, instead of that of the plan.",
 )
-@click.option(
-    "--n-signal",
-    type=click.IntRange(1, 100_000),
-    default=20,
-    show_default=True,
-    help="Repetitions at each strength.",
+@trial_options(
+    "recast",
+    of="PLAN_OR_RUN",
+    strengths=(1.0, 2.0, 4.0),
+    zero=False,
+    n_null=(5, 30),
+    null="Repetitions without the signal, for each signal.",
 )
-@click.option(
-    "--n-null",
-    type=click.IntRange(5, 100_000),
-    default=30,
-    show_default=True,
-    help="Repetitions without the signal, for each signal.",
-)
-@click.option("--seed", type=click.IntRange(0, 2**31 - 1), help="Instead of that of PLAN_OR_RUN.")
-@click.option(
-    "--workers", type=click.IntRange(1, 1024), help="Processes.  [default: one a processor]"
-)
-@click.option("--json", "as_json", is_flag=True, help="Print recast.json.")
 def recast(
     *,
     plan: Path,
@@ -87,6 +59,7 @@ def recast(
     masses: tuple[float, ...],
     data: Path | None,
     out: Path,
+    luminosity_fb: float | None,
     strengths: tuple[float, ...],
     seed: int | None,
     as_json: bool,
@@ -102,37 +75,27 @@ def recast(
 
         bumpscout recast scan.yaml --signal zprime.h5 --signal-mass 3500 --out recast
     """
-    for name, value in (
-        *(("--signal-mass", x) for x in masses),
-        *(("--strength", x) for x in strengths),
-        ("--luminosity-fb", options["luminosity_fb"]),
-    ):
-        if isinstance(value, float) and not math.isfinite(value):
-            raise click.UsageError(f"{name} must be a finite number, not {value}.")
+    check_finite(
+        [
+            *(("--signal-mass", x) for x in masses),
+            *(("--strength", x) for x in strengths),
+            ("--luminosity-fb", luminosity_fb),
+        ]
+    )
+    from bumpscout.recast_run import Recasting, run_recast
 
-    def action() -> None:
-        from bumpscout.console import Progress
-        from bumpscout.recast_run import Recasting, run_recast
-
-        progress = Progress()
-        try:
-            text = run_recast(
-                plan,
-                signals,
-                masses,
-                out,
-                Recasting.model_validate({"strengths": strengths, **options}),
-                data=data,
-                seed=seed,
-                progress=progress,
-                as_json=as_json,
-            )
-        except KeyboardInterrupt:
-            progress.close()
-            click.echo(f"Finished trials are kept in {out}; the same command goes on.", err=True)
-            raise
-        finally:
-            progress.close()
-        click.echo(text)
-
-    sys.exit(guarded(action, out))
+    chosen = {"strengths": strengths, "luminosity_fb": luminosity_fb, **options}
+    run_trials(
+        lambda progress: run_recast(
+            plan,
+            signals,
+            masses,
+            out,
+            Recasting.model_validate(chosen),
+            data=data,
+            seed=seed,
+            progress=progress,
+            as_json=as_json,
+        ),
+        out,
+    )

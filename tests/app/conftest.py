@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from bumpscout.evidence import CardSummary, Drop, Evidence, Examples
 from bumpscout.result import (
@@ -89,6 +90,27 @@ def events(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("data") / "events.h5"
     write_features_h5(path, make_columns(8000))
     return path
+
+
+@pytest.fixture(scope="session")
+def trial_inputs(
+    tmp_path_factory: pytest.TempPathFactory, events: Path
+) -> Callable[[dict[str, object]], Path]:
+    """Make a folder with ``plan.yaml`` for these events, and ``signal.h5``, of equal masses."""
+
+    def make(plan: dict[str, object]) -> Path:
+        folder = tmp_path_factory.mktemp("inputs")
+        content = {"data": str(events), "plan": plan}
+        (folder / "plan.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+        signal = make_columns(3000, seed=7)
+        momenta = np.hypot(signal["pxj1"], signal["pyj1"])
+        for jet in ("j1", "j2"):
+            for axis in ("x", "y"):
+                signal[f"p{axis}{jet}"] *= 1300.0 / momenta
+        write_features_h5(folder / "signal.h5", signal)
+        return folder
+
+    return make
 
 
 EDGES = tuple(float(edge) for edge in np.geomspace(2500, 6000, 31))

@@ -5,29 +5,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import yaml
-
-from bumpscout_tools.simulation.layout import write_features_h5
 
 PLAN = {"toys": 200, "cell_toys": 50, "replays": {"n": 0}}
 QUICK = ["--n-null", "3", "--n-signal", "1", "--strength", "2", "--workers", "1"]
 
 
 @pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory, events: Path, make_columns) -> Path:
+def inputs(trial_inputs) -> Path:
     """A folder with a configuration and a signal of equal masses."""
-    folder = tmp_path_factory.mktemp("inputs")
-    content = {"data": str(events), "plan": PLAN}
-    (folder / "plan.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
-    signal = make_columns(3000, seed=7)
-    momenta = np.hypot(signal["pxj1"], signal["pyj1"])
-    for jet in ("j1", "j2"):
-        for axis in ("x", "y"):
-            signal[f"p{axis}{jet}"] *= 1300.0 / momenta
-    write_features_h5(folder / "signal.h5", signal)
-    return folder
+    return trial_inputs(PLAN)
 
 
 @pytest.fixture(scope="module")
