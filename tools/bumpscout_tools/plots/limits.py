@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -16,11 +16,11 @@ from bumpscout_tools.inference.limits import PeakLimits
 from bumpscout_tools.inference.peaks import PeakGrid
 from bumpscout_tools.plots.style import Palette, Theme, new_figure, styled
 
-__all__ = ["BANDS_OF_THEME", "limits_figure", "scan_figure"]
+__all__ = ["draw_expected", "limits_figure", "scan_figure"]
 
 FloatArray = npt.NDArray[np.float64]
 
-BANDS_OF_THEME: dict[Theme, tuple[str, str]] = {
+_BANDS_OF_THEME: dict[Theme, tuple[str, str]] = {
     "light": ("#57b26a", "#f4d35e"),
     "dark": ("#2f8f4e", "#a98f1d"),
 }
@@ -90,7 +90,6 @@ def _limit_panel(
 
     mass = limits.peaks.mass_gev[shown] / 1000
     bands = limits.expected[shown] * scale
-    inner, outer = BANDS_OF_THEME[theme]
     panel.plot(
         mass,
         limits.observed[shown] * scale,
@@ -101,15 +100,40 @@ def _limit_panel(
         label=label("observed"),
         zorder=4,
     )
+    draw_expected(panel, mass, bands, label, theme, colours)
+    panel.set_yscale("log")
+    panel.yaxis.set_major_locator(LogLocator(numticks=8))
+    panel.yaxis.set_minor_formatter(NullFormatter())
+
+
+def draw_expected(
+    panel: Axes,
+    mass: FloatArray,
+    bands: FloatArray,
+    label: Callable[[str], str | None],
+    theme: Theme,
+    colours: Palette,
+) -> None:
+    """Draw the median expected limit with its bands of one and two standard deviations.
+
+    Args:
+        panel: where to.
+        mass: (m,) TeV.
+        bands: (m, 5) limits at -2, -1, 0, 1, 2 standard deviations.
+        label: makes the label in the legend, None for none.
+        theme: palette.
+        colours: its colours.
+    """
     panel.plot(
         mass,
         bands[:, 2],
         color=colours.ink,
         linestyle=(0, (4, 2)),
-        linewidth=1.3,
+        linewidth=1.2,
         label=label("expected"),
         zorder=3,
     )
+    inner, outer = _BANDS_OF_THEME[theme]
     for low, high, tone, text, order in (
         (1, 3, inner, r"$\pm 1\sigma$", 2),
         (0, 4, outer, r"$\pm 2\sigma$", 1),
@@ -123,9 +147,6 @@ def _limit_panel(
             label=label(text),
             zorder=order,
         )
-    panel.set_yscale("log")
-    panel.yaxis.set_major_locator(LogLocator(numticks=8))
-    panel.yaxis.set_minor_formatter(NullFormatter())
 
 
 def scan_figure(

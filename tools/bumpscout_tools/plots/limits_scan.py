@@ -5,6 +5,8 @@ Of a grid the first spectra are drawn, each behind its loosest and its tightest 
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import numpy.typing as npt
 from matplotlib.artist import Artist
@@ -12,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from bumpscout_tools.plots.limits import BANDS_OF_THEME
+from bumpscout_tools.plots.limits import draw_expected
 from bumpscout_tools.plots.style import Palette, Theme, new_figure, styled
 from bumpscout_tools.scan.limits_scan import PointLimits, ScanLimits
 from bumpscout_tools.scan.limits_spectrum import LimitRow
@@ -104,7 +106,6 @@ def _panel(
     theme: Theme,
     colours: Palette,
 ) -> None:
-    inner, outer = BANDS_OF_THEME[theme]
     tones = (colours.ink, colours.fit, colours.bump, colours.muted)
     for number, width in enumerate(widths):
         rows = point.rows(width)
@@ -124,28 +125,7 @@ def _panel(
         )
         if narrow:
             bands = _bands(rows) * scale
-            panel.plot(
-                mass,
-                bands[:, 2],
-                color=colours.ink,
-                linestyle=(0, (4, 2)),
-                linewidth=1.0,
-                label=f"expected, {_name(width)}",
-                zorder=3,
-            )
-            for low, high, tone, text, order in (
-                (1, 3, inner, r"$\pm 1\sigma$", 2),
-                (0, 4, outer, r"$\pm 2\sigma$", 1),
-            ):
-                panel.fill_between(
-                    mass,
-                    bands[:, low],
-                    bands[:, high],
-                    color=tone,
-                    linewidth=0,
-                    label=text,
-                    zorder=order,
-                )
+            draw_expected(panel, mass, bands, partial(_narrow_label, width), theme, colours)
             doubtful = np.isnan(observed)
             if doubtful.any():
                 panel.plot(
@@ -164,6 +144,10 @@ def _panel(
     if point.cross_section_pb is not None:
         kept += f" ({point.cross_section_pb:.2g} pb)"
     panel.set_title(kept, loc="left", fontsize="small")
+
+
+def _narrow_label(width: float, text: str) -> str:
+    return f"expected, {_name(width)}" if text == "expected" else text
 
 
 def _bands(rows: list[LimitRow]) -> FloatArray:
