@@ -168,6 +168,25 @@ def test_performance_counts_what_is_found_at_the_right_mass_only():
     assert by_cut[0.01].gain_percent.value == pytest.approx(gain)
 
 
+def test_what_a_trained_cut_shows_without_a_signal_is_no_significance():
+    """Repetitions without signal have a mean z of 1 behind the cut: 3 sigma need that much more."""
+    injected = [made(s, k, 2.0, 3000.0, 50) for s in (0.0, 1.0, 2.0) for k in (0, 1)]
+
+    def with_z(trial: Injected, z: float) -> Injected:
+        inclusive, cut = trial.yields
+        rows = (inclusive.model_copy(update={"local_z": z}), cut.model_copy(update={"local_z": z}))
+        return trial.model_copy(update={"yields": rows})
+
+    plain = [with_z(t, 4 * t.strength) for t in injected]
+    biased = [with_z(t, 4 * t.strength + 1) for t in injected]
+    found = [performance(SearchPlan(), quiet_nulls(20), trials) for trials in (plain, biased)]
+    (_, cut), (_, shifted) = ([row for row in one.reach] for one in found)
+    assert cut == shifted
+    z = [one.strengths[0].yields for one in found]
+    assert z[1][1].median_z == pytest.approx(z[0][1].median_z)
+    assert z[1][0].median_z == pytest.approx(z[0][0].median_z + 1)
+
+
 def quiet_nulls(n: int) -> list[NullTrial]:
     replay = Replay(index=0, n_events=1, cells=cells(2))
     return [NullTrial(name=str(k), n_events=1, replays=(replay,)) for k in range(n)]

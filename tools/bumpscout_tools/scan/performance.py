@@ -15,7 +15,7 @@ from bumpscout_tools.scan.calibration import NullCells, statistic
 from bumpscout_tools.scan.contamination import Contamination, contamination
 from bumpscout_tools.scan.injection import NEAR, Injected, Yield
 from bumpscout_tools.scan.plan import SearchPlan
-from bumpscout_tools.scan.reach import Reach, crossing, median_z, reach, row_z
+from bumpscout_tools.scan.reach import Reach, crossing, median_z, null_mean, reach, row_z
 from bumpscout_tools.scan.replay import Replay
 from bumpscout_tools.scan.verdict_rates import VerdictRates, verdict_rates
 from bumpscout_tools.scan.yields import (
@@ -63,9 +63,9 @@ class YieldSummary(_Record):
     and its error holds their width and the spread of the cut's efficiency from training to
     training (`yield_interval`); without such repetitions it holds neither. `median_z` is the
     significance in the fixed interval at the true mass, with the error of the fitted expectation;
-    with a cut it is divided by the null width that replays give, because local z behind a trained
-    cut is no significance. None where the fit cannot be believed in half of the repetitions or
-    more.
+    with a cut the mean of the repetitions without signal is subtracted and the rest divided by the
+    null width that replays give, because local z behind a trained cut is no significance. None
+    where the fit cannot be believed in half of the repetitions or more.
     """
 
     efficiency: float | None
@@ -165,6 +165,7 @@ def performance(
                 for s in strengths
                 if s > 0 or len(strengths) == 1
             ],
+            without,
             calibration,
             rng,
         ),
@@ -224,7 +225,8 @@ def _yield(
     trials: list[Injected], without: list[Injected], index: int, calibration: NullCells
 ) -> YieldSummary:
     rows: list[Yield] = [trial.yields[index] for trial in trials if len(trial.yields) > index]
-    null = null_yield([trial.yields[index] for trial in without if len(trial.yields) > index])
+    nothing = [trial.yields[index] for trial in without if len(trial.yields) > index]
+    null = null_yield(nothing)
     true = np.array([row.n_true for row in rows], dtype=np.float64)
     spread = efficiency_spread(true)
     measured, error = np.array([yield_interval(row, null, spread) for row in rows]).T
@@ -240,7 +242,7 @@ def _yield(
         pull_mean=float(pulls.mean()),
         pull_width=float(pulls.std(ddof=1)) if many else None,
         covered=rate(int((np.abs(pulls) <= 1).sum()), len(rows)),
-        median_z=median_z(rows, calibration),
+        median_z=median_z(rows, calibration, null_mean(nothing)),
         null=null,
         efficiency_spread=spread,
     )

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from bumpscout_tools.scan.calibration import NullCells
 from bumpscout_tools.scan.injection import Injected, Yield
 
-__all__ = ["Estimate", "Reach", "crossing", "median_z", "reach", "row_z"]
+__all__ = ["Estimate", "Reach", "crossing", "median_z", "null_mean", "reach", "row_z"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -50,6 +50,7 @@ class Reach(_Record):
 
 def reach(
     by_strength: Sequence[tuple[float, Sequence[Injected]]],
+    without: Sequence[Injected],
     calibration: NullCells,
     rng: np.random.Generator,
 ) -> tuple[Reach, ...]:
@@ -57,9 +58,11 @@ def reach(
 
     Args:
         by_strength: rising strengths with their repetitions that have yields.
-        calibration: null mean and width of the excess, for the significance behind a cut.
+        without: repetitions without the signal: their mean z is what a signal must exceed.
+        calibration: null width of the excess, for the significance behind a cut.
         rng: for the bootstrap.
     """
+    nothing = [trial for trial in without if trial.yields]
     groups = [(s, [t for t in trials if t.yields]) for s, trials in by_strength]
     groups = [(s, trials) for s, trials in groups if trials]
     if not groups:
@@ -69,16 +72,20 @@ def reach(
     found = []
     for index in range(points):
         rows = [[trial.yields[index] for trial in trials] for _, trials in groups]
+        null = [trial.yields[index] for trial in nothing if len(trial.yields) > index]
         inclusive = [trial.yields[0] for trial in groups[-1][1]]
         draws = [
             [rng.integers(len(group), size=len(group)) for group in rows] for _ in range(BOOTSTRAPS)
         ]
-        z = np.array([_medians(rows, calibration)])
+        z = _medians(rows, calibration, null_mean(null))
         booted = np.array(
             [
                 _medians(
                     [[group[i] for i in pick] for group, pick in zip(rows, picks, strict=True)],
                     calibration,
+                    null_mean([null[i] for i in rng.integers(len(null), size=len(null))])
+                    if null
+                    else 0.0,
                 )
                 for picks in draws
             ]
@@ -90,42 +97,55 @@ def reach(
         found.append(
             Reach(
                 efficiency=rows[0][0].efficiency,
-                for_3_sigma=_crossings(strengths, z[0], booted, 3.0),
-                for_5_sigma=_crossings(strengths, z[0], booted, 5.0),
+                for_3_sigma=_crossings(strengths, z, booted, 3.0),
+                for_5_sigma=_crossings(strengths, z, booted, 5.0),
                 gain_percent=_estimate(_gain(inclusive, rows[-1]), gains),
             )
         )
     return tuple(found)
 
 
-def median_z(rows: Sequence[Yield], calibration: NullCells) -> float | None:
+def median_z(rows: Sequence[Yield], calibration: NullCells, mean: float) -> float | None:
     """Return the median significance at the true mass, with the error of the fitted expectation.
 
-    Behind a cut it is divided by the null width that replays give. None where the fit cannot be
-    believed in half of the repetitions or more.
+    None where the fit cannot be believed in half of the repetitions or more.
 
     Args:
         rows: yields at one strength and working point.
-        calibration: null mean and width of the excess.
+        calibration: null width of the excess.
+        mean: `null_mean` of the repetitions without the signal.
     """
     believable = [row for row in rows if row.believable]
     if 2 * len(believable) <= len(rows):
         return None
-    return float(np.median([row_z(row, calibration) for row in believable]))
+    return float(np.median([row_z(row, calibration, mean) for row in believable]))
 
 
-def row_z(row: Yield, calibration: NullCells) -> float:
+def row_z(row: Yield, calibration: NullCells, mean: float) -> float:
     """Return the significance of one yield: local z with the error of the fitted expectation.
 
-    Behind a cut it is in null widths, because local z behind a trained cut is no significance.
+    Behind a cut z of no signal is neither 0 in the mean nor of width 1: the cut was trained towards
+    its window, and it fluctuates from training to training. So its mean is subtracted, and the rest
+    divided by the null width.
 
     Args:
         row: the measurement.
-        calibration: null mean and width of the excess.
+        calibration: null width of the excess.
+        mean: `null_mean` of the repetitions without the signal; not used without a cut.
     """
+    z = _raw_z(row)
+    return z if row.efficiency is None else (z - mean) / _null_width(calibration, row.efficiency)
+
+
+def null_mean(rows: Sequence[Yield]) -> float:
+    """Return the mean z (error of the fit included) of repetitions without a signal; 0 of none."""
+    believable = [_raw_z(row) for row in rows if row.believable]
+    return float(np.mean(believable)) if believable else 0.0
+
+
+def _raw_z(row: Yield) -> float:
     b = max(row.n_expected, 1e-9)
-    z = float(row.local_z * np.sqrt(b / (b + row.fit_error**2)))
-    return z if row.efficiency is None else z / _null_width(calibration, row.efficiency)
+    return float(row.local_z * np.sqrt(b / (b + row.fit_error**2)))
 
 
 def _null_width(calibration: NullCells, efficiency: float) -> float:
@@ -133,9 +153,9 @@ def _null_width(calibration: NullCells, efficiency: float) -> float:
     return 1 / (one - zero)
 
 
-def _medians(rows: Sequence[Sequence[Yield]], calibration: NullCells) -> list[float]:
-    medians = [median_z(group, calibration) for group in rows]
-    return [np.nan if median is None else median for median in medians]
+def _medians(rows: Sequence[Sequence[Yield]], calibration: NullCells, mean: float) -> FloatArray:
+    medians = [median_z(group, calibration, mean) for group in rows]
+    return np.array([np.nan if median is None else median for median in medians])
 
 
 def _gain(inclusive: Sequence[Yield], cut: Sequence[Yield]) -> float | None:

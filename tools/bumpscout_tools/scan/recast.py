@@ -27,7 +27,7 @@ from bumpscout_tools.scan.injection import Injected
 from bumpscout_tools.scan.limits_spectrum import CutSpectrum, cut_limits
 from bumpscout_tools.scan.performance import AtStrength, performance
 from bumpscout_tools.scan.plan import SearchPlan
-from bumpscout_tools.scan.reach import Estimate, Reach, median_z, reach
+from bumpscout_tools.scan.reach import Estimate, Reach, median_z, null_mean, reach
 from bumpscout_tools.scan.replay import Replay
 from bumpscout_tools.scan.yields import efficiency_spread, null_yield
 
@@ -178,7 +178,9 @@ def recast_signal(
     groups = [[t for t in some if t.strength == s] for s in strengths]
     calibration = NullCells.estimate(plan, (), [r for n in nulls for r in n.replays])
     table = {
-        f"{s:g}": tuple(_efficiency(plan, group, cut, sigma_relative, calibration) for cut in cuts)
+        f"{s:g}": tuple(
+            _efficiency(plan, group, zero, cut, sigma_relative, calibration) for cut in cuts
+        )
         for s, group in zip(strengths, groups, strict=True)
     }
     pb = None if plan.luminosity_fb is None else 1.0 / (FB_PER_PB * plan.luminosity_fb)
@@ -190,7 +192,7 @@ def recast_signal(
         n_null=len(zero),
         efficiencies=table,
         needed=_needed(
-            reach([(0.0, zero), *zip(strengths, groups, strict=True)], calibration, rng),
+            reach([(0.0, zero), *zip(strengths, groups, strict=True)], zero, calibration, rng),
             per_strength,
             pb,
         ),
@@ -211,6 +213,7 @@ def _detected(at: AtStrength) -> Detected:
 def _efficiency(
     plan: SearchPlan,
     trials: Sequence[Injected],
+    zero: Sequence[Injected],
     cut: _Cut,
     sigma: float,
     calibration: NullCells,
@@ -230,7 +233,7 @@ def _efficiency(
         spread=efficiency_spread(passed),
         near=float(sum(row.n_true for row in rows) / injected.sum()),
         response=_response(plan, trials, cut, sigma),
-        median_z=median_z(rows, calibration),
+        median_z=median_z(rows, calibration, null_mean([t.yields[cut.place] for t in zero])),
     )
 
 
