@@ -8,15 +8,18 @@ Three settings; truth labels are used here alone, to inject and to count:
 - `shifted`: the same with 0.1 m_jj added to the mass of the lighter jet and to the difference of
   the masses, as in arXiv:2109.00546: what looks for differences in mass alone collapses.
 - `reference`: classifiers that know more than a search can, on the v2 signal region: `supervised`
-  learns truth (train, val and extra signal against the background of train and val), `idealised`
-  the mixture of `train` against the true background of `val`; both are tested on `test`. They are
-  no detectors of the library.
+  learns truth (signal of train and val against their background), `supervised+` the same with the
+  extra signal, `idealised` the mixture of `train` against the true background of `val`; all are
+  tested on `test`. They are no detectors of the library.
+- `few-signal`: the idealised classifier where the mixture holds 200 or 100 signal events, drawn
+  from those of `train` and the extra ones: trees, perceptrons, and what the data prefer.
 
 Significance improvement SIC = eps_S / sqrt(eps_B), inside the window; the maximum is taken where at
 least 25 background events pass. Finished repetitions are kept in WORK by content, so the script
 resumes.
 
     python benchmarks/lhco_detectors.py --data DIR --work WORK [--repeat N] [--report]
+        [--setting NAME ...] [--only NAME ...]
 """
 
 from __future__ import annotations
@@ -32,10 +35,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from lhco_priors import EVENTS, PAIRS, RESONANCE_GEV, priors
+from lhco_tables import CURVE, CUTS, as_text, draw, summarise
 from scipy import stats
 
 from bumpscout_tools.detectors import cross_fit, make_detector
-from bumpscout_tools.detectors.boosting import train_ensemble
+from bumpscout_tools.detectors.classifier import TrainedClassifier, train_classifier
 from bumpscout_tools.detectors.guards import guard_score
 from bumpscout_tools.detectors.settings import CwolaSettings
 from bumpscout_tools.events.lhco import read_features, read_labels
@@ -47,20 +52,28 @@ FEATURES = ("mj_light", "mj_delta", "tau21_light", "tau21_heavy")
 WINDOW = (3300.0, 3700.0)
 N_SIGNAL = 250
 MIN_BACKGROUND = 25
-CURVE = np.logspace(-4, 0, 81)
-CUTS = (0.1, 0.05, 0.01)
+MOST = 50
+"""Repetitions of which finished ones are reported, however many are asked for."""
 SIDE = (2700.0, 4500.0)
 DETECTORS: dict[str, tuple[str, dict[str, Any]]] = {
     "CWoLa": ("cwola", {}),
     "CATHODE": ("cathode", {}),
     "LaCATHODE": ("cathode", {"latent": True}),
+    "ANODE": ("anode", {}),
+    "R-ANODE": ("r-anode", {}),
+    "QUAK": ("quak", {}),
+    "Tag N' Train": ("tag-n-train", {}),
     "isolation forest": ("isolation-forest", {}),
     "autoencoder": ("autoencoder", {}),
 }
 REFERENCES = {
     "supervised": {"members": 5, "trees": 200, "leaves": 31, "learning_rate": 0.05},
+    "supervised+": {"members": 5, "trees": 200, "leaves": 31, "learning_rate": 0.05},
     "idealised": {"members": 40, "trees": 60, "leaves": 31, "learning_rate": 0.05},
 }
+FEW = {"200 signal events": 200, "100 signal events": 100}
+FEW_CLASSIFIER: dict[str, Any] = {"members": 20, "trees": 60, "leaves": 31, "learning_rate": 0.05}
+SETTINGS = ("search", "shifted", "reference", "few-signal")
 
 
 def search_data(path: Path, number: int, shifted: bool) -> tuple[View, np.ndarray]:
@@ -119,11 +132,12 @@ def flatness(score: np.ndarray, view: View, signal: np.ndarray) -> dict[str, flo
     return found
 
 
-def run_search(data: Path, name: str, number: int, shifted: bool) -> dict[str, Any]:
+def run_search(data: Path, work: Path, name: str, number: int, shifted: bool) -> dict[str, Any]:
     """Cross-fit one detector on one thinning."""
     path = data / "lhco" / "events_anomalydetection_v1_first70k.features.h5"
     view, signal = search_data(path, number, shifted)
-    detector = make_detector(*DETECTORS[name])
+    given = {"priors": priors(work, FEATURES)} if name == "QUAK" else {}
+    detector = make_detector(DETECTORS[name][0], DETECTORS[name][1] | given)
     wall, cpu = time.perf_counter(), time.process_time()
     score = cross_fit(detector, view, [WINDOW], features=FEATURES, seed=100 + number)[:, 0]
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
@@ -144,131 +158,115 @@ def run_search(data: Path, name: str, number: int, shifted: bool) -> dict[str, A
 
 def run_reference(data: Path, name: str, number: int) -> dict[str, Any]:
     """Train one classifier that knows more than a search, on the v2 signal region."""
-    train, val, test, extra = (
-        np.load(data / "lhco" / f"sr_v2_{part}.npy").astype(np.float64)
-        for part in ("train", "val", "test", "extra_signal")
-    )
-    if name == "supervised":
-        events = np.concatenate([train, val, extra])
-        positive = events[:, -1] > 0.5
-    else:
+    train, val, test, extra = signal_region(data)
+    if name == "idealised":
         events = np.concatenate([train, val[val[:, -1] < 0.5]])
         positive = np.arange(len(events)) < len(train)
-    weight = np.where(positive, 0.5 / positive.mean(), 0.5 / (1 - positive.mean()))
+    else:
+        events = np.concatenate([train, val, extra] if name == "supervised+" else [train, val])
+        positive = events[:, -1] > 0.5
     settings = CwolaSettings(**REFERENCES[name])
     wall, cpu = time.perf_counter(), time.process_time()
-    ensemble = train_ensemble(events[:, 1:5], positive, weight, settings, 1000 * (number + 1))
-    score = ensemble.score(test[:, 1:5])
+    classifier = train_classifier(
+        *(events[:, 1:5], positive, balanced(positive), settings, 1000 * (number + 1))
+    )
+    score = classifier.score(test[:, 1:5])
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
     return {**improvement(score, test[:, -1] > 0.5), "cpu_s": cpu, "wall_s": wall}
 
 
-def run_job(data: Path, job: dict[str, Any]) -> dict[str, Any]:
+def run_few(data: Path, name: str, number: int) -> dict[str, Any]:
+    """Train the three classifiers on one draw of few signal events in the mixture of `train`."""
+    train, val, test, extra = signal_region(data)
+    known = np.concatenate([train[train[:, -1] > 0.5], extra])
+    drawn = np.random.default_rng((number, 32)).choice(len(known), FEW[name], replace=False)
+    mixture = np.concatenate([train[train[:, -1] < 0.5], known[drawn]])
+    events = np.concatenate([mixture, val[val[:, -1] < 0.5]])[:, 1:5]
+    positive = np.arange(len(events)) < len(mixture)
+    results: dict[str, Any] = {}
+    both: dict[str, Any] = {}
+    for kind in ("auto", "trees", "mlp"):
+        settings = CwolaSettings(classifier=kind, **FEW_CLASSIFIER)
+        wall, cpu = time.perf_counter(), time.process_time()
+        if kind in both:
+            # The same classes and seed: what `auto` has trained is what is trained here.
+            classifier = TrainedClassifier((kind,), (both[kind],))
+        else:
+            classifier = train_classifier(
+                *(events, positive, balanced(positive), settings, 1000 * (number + 1))
+            )
+            both |= dict(zip(classifier.chosen, classifier.ensembles, strict=True))
+        found = improvement(classifier.score(test[:, 1:5]), test[:, -1] > 0.5)
+        cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+        results[kind] = {**found, "cpu_s": cpu, "wall_s": wall}
+        if kind == "auto":
+            results["chosen"] = classifier.chosen
+            results["significance"] = dict(classifier.significance)
+    return results
+
+
+def signal_region(data: Path) -> list[np.ndarray]:
+    """Return train, val, test and extra signal of v2: mass, four features, (n, 6) with truth."""
+    return [
+        np.load(data / "lhco" / f"sr_v2_{part}.npy").astype(np.float64)
+        for part in ("train", "val", "test", "extra_signal")
+    ]
+
+
+def balanced(positive: np.ndarray) -> np.ndarray:
+    """Return weights (n,) that give both classes the same sum."""
+    return np.where(positive, 0.5 / positive.mean(), 0.5 / (1 - positive.mean()))
+
+
+def run_job(data: Path, work: Path, job: dict[str, Any]) -> dict[str, Any]:
     """Run one repetition in a process of its own."""
     if job["setting"] == "reference":
         result = run_reference(data, job["name"], job["number"])
+    elif job["setting"] == "few-signal":
+        result = run_few(data, job["name"], job["number"])
     else:
         shifted = job["setting"] == "shifted"
-        result = run_search(data, job["name"], job["number"], shifted)
+        result = run_search(data, work, job["name"], job["number"], shifted)
     result["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return result
 
 
 def jobs(repeat: int) -> list[dict[str, Any]]:
     """Return all repetitions, setting by setting, the first of every detector first."""
-    wanted: list[dict[str, Any]] = []
-    for setting in ("search", "shifted", "reference"):
-        for number in range(repeat):
-            names = REFERENCES if setting == "reference" else DETECTORS
-            wanted += [{"setting": setting, "name": name, "number": number} for name in names]
-    return wanted
+    return [
+        {"setting": setting, "name": name, "number": number}
+        for setting in SETTINGS
+        for number in range(repeat)
+        for name in names_of(setting)
+    ]
+
+
+def names_of(setting: str) -> list[str]:
+    """Return what is trained in a setting."""
+    return list({"reference": REFERENCES, "few-signal": FEW}.get(setting, DETECTORS))
 
 
 def key_of(job: dict[str, Any], files: str) -> str:
     """Return a hash of what the job computes, apart from the code."""
     name = job["name"]
-    what = [REFERENCES[name]] if name in REFERENCES else [*DETECTORS[name], N_SIGNAL, WINDOW]
-    if name in DETECTORS:
+    what: list[Any]
+    if name in REFERENCES:
+        what = [REFERENCES[name]]
+    elif name in FEW:
+        settings = CwolaSettings(classifier="auto", **FEW_CLASSIFIER)
+        what = [FEW[name], settings.model_dump(mode="json")]
+    else:
+        what = [*DETECTORS[name], N_SIGNAL, WINDOW]
         what.append(make_detector(*DETECTORS[name]).settings.model_dump(mode="json"))
+        what += [PAIRS, RESONANCE_GEV, EVENTS] if name == "QUAK" else []
     text = json.dumps([job, what, files], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
-def middle(values: list[float]) -> list[float]:
-    """Return median, lowest and highest."""
-    return [float(np.median(values)), float(min(values)), float(max(values))]
-
-
-def summarise(results: list[tuple[dict[str, Any], dict[str, Any]]]) -> list[dict[str, Any]]:
-    """Return one row for each setting and detector."""
-    rows = []
-    for setting in ("search", "shifted", "reference"):
-        for name in [*DETECTORS, *REFERENCES]:
-            found = [r for job, r in results if job["setting"] == setting and job["name"] == name]
-            if not found:
-                continue
-            row: dict[str, Any] = {"setting": setting, "name": name, "n": len(found)}
-            for value in ("max_sic", "sic_1e-2", "cpu_s", "peak_mib"):
-                row[value] = middle([r[value] for r in found])
-            curves = np.array([r["curve"] for r in found], dtype=float)
-            known = np.isfinite(curves).all(axis=0)
-            row["eps_b"] = CURVE[known].tolist()
-            for share, label in ((16, "curve_low"), (50, "curve"), (84, "curve_high")):
-                row[label] = np.percentile(curves[:, known], share, axis=0).round(4).tolist()
-            if setting != "reference":
-                fired = [guard for r in found for guard in r["guards"]]
-                row["guards"] = {guard: fired.count(guard) for guard in sorted(set(fired))}
-                row["flatness_p"] = {
-                    f"{cut:g}": middle([r["flatness_p"][f"{cut:g}"] for r in found]) for cut in CUTS
-                }
-            rows.append(row)
-    return rows
-
-
-def as_text(rows: list[dict[str, Any]]) -> str:
-    """Return the table for people."""
-    lines = [
-        (__doc__ or "").split("\n", 1)[0],
-        "Median (lowest-highest) of n repetitions. CPU seconds of one cross-fit (5 folds, one",
-        "window, 64k events) or training, in one thread; MiB: peak memory of each. Flatness:",
-        "median chi2 p of the background kept at 10, 5 and 1% against all, in mass, 2.7-4.5 TeV.",
-        "",
-        f"{'setting':10}{'detector':18}{'n':>3}  {'max SIC':20}{'SIC(1e-2)':20}{'CPU s':>7}"
-        f"{'MiB':>6}  flatness p                guards that fired",
-    ]
-    for row in rows:
-        spread = [
-            f"{mid:.2f} ({low:.2f}-{high:.2f})"
-            for mid, low, high in (row["max_sic"], row["sic_1e-2"])
-        ]
-        flat = " ".join(f"{value[0]:.2g}" for value in row.get("flatness_p", {}).values())
-        guards = ", ".join(f"{guard} {n}x" for guard, n in row.get("guards", {}).items())
-        lines.append(
-            f"{row['setting']:10}{row['name']:18}{row['n']:3}  {spread[0]:20}{spread[1]:20}"
-            f"{row['cpu_s'][0]:7.1f}{row['peak_mib'][0]:6.0f}  {flat:26}{guards}".rstrip()
-        )
-    return "\n".join(lines) + "\n"
-
-
-def draw(rows: list[dict[str, Any]], path: Path) -> None:
-    """Draw the SIC curves of the three settings."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(1, 3, figsize=(13, 4.2), sharey=False, layout="constrained")
-    for panel, setting in zip(axes, ("search", "shifted", "reference"), strict=True):
-        for row in (row for row in rows if row["setting"] == setting):
-            (line,) = panel.plot(row["eps_b"], row["curve"], label=f"{row['name']} (n={row['n']})")
-            panel.fill_between(
-                row["eps_b"], row["curve_low"], row["curve_high"], alpha=0.2, color=line.get_color()
-            )
-        curve = CURVE[CURVE >= 1e-3]
-        panel.plot(curve, np.sqrt(curve), "k:", label="random")
-        panel.set(xscale="log", xlabel=r"$\epsilon_B$", ylabel="SIC", title=setting)
-        panel.legend(fontsize=8)
-    figure.savefig(path, dpi=110)
+def wanted(job: dict[str, Any], options: argparse.Namespace) -> bool:
+    """Return whether a repetition is to be run."""
+    chosen = job["setting"] in options.setting and job["name"] in options.only
+    return chosen and job["number"] < options.repeat
 
 
 def main() -> None:
@@ -284,6 +282,11 @@ def main() -> None:
     parser.add_argument(
         "--report", action="store_true", help="run nothing, report the repetitions finished so far"
     )
+    parser.add_argument("--setting", nargs="+", choices=SETTINGS, default=SETTINGS)
+    every = sorted({name for setting in SETTINGS for name in names_of(setting)})
+    parser.add_argument(
+        "--only", nargs="+", choices=every, default=every, help="run these alone; all are reported"
+    )
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     files = hashlib.sha256()
@@ -291,24 +294,28 @@ def main() -> None:
         files.update(path.read_bytes())
     done: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
     missing = {}
-    for job in jobs(options.repeat):
+    for job in jobs(max(options.repeat, MOST)):
         key = key_of(job, files.hexdigest())
         kept = options.work / f"{key}.json"
         if kept.exists():
             done[key] = (job, json.loads(kept.read_text(encoding="utf-8")))
-        else:
+        elif wanted(job, options):
             missing[key] = job
     if options.report:
         missing = {}
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(options.processes, context, max_tasks_per_child=1) as pool:
-        futures = {pool.submit(run_job, options.data, job): key for key, job in missing.items()}
+        futures = {
+            pool.submit(run_job, options.data, options.work, job): key
+            for key, job in missing.items()
+        }
         for future in as_completed(futures):
             key, result = futures[future], future.result()
             (options.work / f"{key}.json").write_text(json.dumps(result), encoding="utf-8")
             done[key] = (missing[key], result)
-            print(missing[key], f"{result['max_sic']:.2f} {result['sic_1e-2']:.2f}", flush=True)
-    rows = summarise(list(done.values()))
+            told = result.get("auto", result)
+            print(missing[key], f"{told['max_sic']:.2f} {told['sic_1e-2']:.2f}", flush=True)
+    rows = summarise(list(done.values()), {setting: names_of(setting) for setting in SETTINGS})
     (options.out / "lhco_detectors.json").write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
     (options.out / "lhco_detectors.txt").write_text(as_text(rows), encoding="utf-8")
     draw(rows, options.out / "lhco_detectors.png")

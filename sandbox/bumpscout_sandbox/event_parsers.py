@@ -45,7 +45,8 @@ def parse_events(
     nothing; rows are permuted; identifiers are keyed hashes of the content of an event, so copies
     of one event share theirs. `explored_only` keeps the summaries of the columns to the events
     that staged blinding lets exploration see. Events without jets of their own are clustered.
-    `inputs` says whether the features are those of two jets or the rapidity-mass matrix.
+    `inputs` says whether the features are those of two jets, the rapidity-mass matrix, or those and
+    the constituents of two jets.
     """
     from bumpscout_sandbox.blinding import explored_events
     from bumpscout_tools.events.open import open_reader
@@ -54,7 +55,7 @@ def parse_events(
     try:
         with open_reader(Path(path)) as reader:
             contents = reader.contents
-            table = _read(reader)
+            table = _read(reader, inputs)
         view, report = view_of(table, inputs)
     except InputDataError as error:
         raise InputDataError(str(error).replace(path, name)) from error
@@ -150,14 +151,16 @@ def parse_inspection(path: str, name: str) -> tuple[dict[str, JsonValue], Arrays
     return data, {}
 
 
-def _read(reader: Reader) -> EventTable:
+def _read(reader: Reader, inputs: Inputs) -> EventTable:
     from bumpscout_tools.events.reader import Wish, concatenate
     from bumpscout_tools.features.constituents import jet_table
+    from bumpscout_tools.features.views import constituent_table
 
     contents = reader.contents
     if contents.kinds == ("constituents",):
         # Particles of all events at once would not fit; jets are made chunk by chunk.
-        chunks = [jet_table(_unified(t)) for t in reader.iterate(Wish(), _RAW_CHUNK)]
+        made = constituent_table if inputs == "constituents" else jet_table
+        chunks = [made(_unified(t)) for t in reader.iterate(Wish(), _RAW_CHUNK)]
         return _unified(concatenate(chunks))
     return _unified(concatenate(list(reader.iterate(Wish(), contents.n_events))))
 

@@ -10,7 +10,7 @@ import itertools
 import json
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,10 +23,11 @@ from bumpscout_sandbox.blinding import Approver
 from bumpscout_sandbox.card import DatasetCard
 from bumpscout_sandbox.engine import Claim, Progress, ScanEngine, ToolsEngine, resolve_on
 from bumpscout_sandbox.figures import keep_figures
-from bumpscout_sandbox.judge import Judge, unplanned_tests
+from bumpscout_sandbox.judge import Judge, detector_of, unplanned_tests
 from bumpscout_sandbox.ledger import Ledger, Mark
 from bumpscout_sandbox.limits import Limits
 from bumpscout_sandbox.marks import CHECKPOINT_FILE, read_mark, write_mark
+from bumpscout_sandbox.priors import read_priors
 from bumpscout_sandbox.provider import NAME_PATTERN, Provider
 from bumpscout_sandbox.records import FinalScan, FrozenPlan, TaskRun, frozen_line
 from bumpscout_sandbox.scoring import ReplayScripts, ScoreRun, run_scores
@@ -65,6 +66,7 @@ class Gate:
         cancel: threading.Event | None = None,
         engine: ScanEngine | None = None,
         cold: bool = False,
+        named: Collection[str] = (),
     ) -> None:
         """Put the gate together.
 
@@ -81,6 +83,7 @@ class Gate:
             cancel: set it to end a running script.
             engine: the scan; that of the vetted library by default.
             cold: start a fresh interpreter for each script, where the wall would fork a warm one.
+            named: files of signal events that the user has named; plans may take priors from them.
 
         Raises:
             LedgerBroken: if the checkpoint of the run knows lines that the ledger has not.
@@ -98,6 +101,7 @@ class Gate:
         self._cancel = cancel
         self._engine: ScanEngine = engine or ToolsEngine()
         self._cold = cold
+        self._named = tuple(named)
         self._store = ScoreStore(run_dir / "cache")
         known = read_mark(run_dir / CHECKPOINT_FILE)
         if known is not None:
@@ -115,12 +119,14 @@ class Gate:
         return self._ledger
 
     def resolve(self, plan: SearchPlan) -> Resolved:
-        """Return the plan with its visible cross sections as efficiencies of these data.
+        """Return the plan with its visible cross sections as efficiencies, its priors as events.
 
         Raises:
-            ConfigurationError: if plan and data do not fit together.
-            InputDataError: if too little is left to search.
+            ConfigurationError: if plan and data do not fit together, or a prior is taken from a
+                file that the user has not named.
+            InputDataError: if too little is left to search, or a prior cannot be used.
         """
+        plan = read_priors(plan, self._card.sha256, self._named)
         return resolve_on(
             plan, self._view, self._seed, self._engine, share=self._vault.explored_share
         )
@@ -143,7 +149,7 @@ class Gate:
             ConfigurationError: if plan and data do not fit together, or the index is none.
             SandboxError: if the wall failed; a failing script is a `TaskRun` that is not accepted.
         """
-        detector = _detector(plan, detector_index)
+        detector = detector_of(plan, detector_index)
         if not re.fullmatch(NAME_PATTERN, task_id):
             raise ConfigurationError(f"The task id {task_id!r} cannot name a folder.")
         prepared = self._engine.prepare(plan, self._view, self._seed)
@@ -390,11 +396,3 @@ class Gate:
         )
         limits = self._limits.model_copy(update={"cpus": 1})
         return ReplayScripts(unvetted, self._provider, limits, self._engine, self._cold)
-
-
-def _detector(plan: SearchPlan, index: int) -> DetectorPlan:
-    if not 0 <= index < len(plan.detectors):
-        raise ConfigurationError(
-            f"There is no detector number {index} in a plan of {len(plan.detectors)}."
-        )
-    return plan.detectors[index]

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 
 from bumpscout_sandbox.engine import Claim, ScanEngine
 from bumpscout_sandbox.ledger import TORN, Ledger
+from bumpscout_tools.errors import ConfigurationError
 from bumpscout_tools.scan.outcome import Cell, ScanOutcome, Verdict
-from bumpscout_tools.scan.plan import SearchPlan
+from bumpscout_tools.scan.plan import DetectorPlan, SearchPlan
 
 if TYPE_CHECKING:
     from bumpscout_tools.detectors.guards import GuardReport
     from bumpscout_tools.scan.significance import FinalSignificance
 
-__all__ = ["Judge", "unplanned_tests"]
+__all__ = ["Judge", "detector_of", "unplanned_tests"]
 
 
 def unplanned_tests(ledger: Ledger, outcome: ScanOutcome) -> tuple[str, ...]:
@@ -71,3 +72,16 @@ class Judge:
         return self.engine.decide(
             self.plan, outcome, self.significance, self.claim, self.objections
         )
+
+
+def detector_of(plan: SearchPlan, index: int) -> DetectorPlan:
+    """Return one detector of a plan.
+
+    Raises:
+        ConfigurationError: if there is none of that number.
+    """
+    if not 0 <= index < len(plan.detectors):
+        raise ConfigurationError(
+            f"There is no detector number {index} in a plan of {len(plan.detectors)}."
+        )
+    return plan.detectors[index]

@@ -6,7 +6,7 @@ import hashlib
 import stat
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import JsonValue, ValidationError
@@ -20,6 +20,9 @@ from bumpscout_tools.errors import InputDataError
 from bumpscout_tools.events.npy import files_of
 from bumpscout_tools.events.spectra import SpectraTable
 from bumpscout_tools.events.view import View
+
+if TYPE_CHECKING:
+    from bumpscout_tools.features.catalogue import Inputs
 
 __all__ = ["MIN_EVENTS", "Blinding", "Vault", "default_blinding", "file_sha256"]
 
@@ -49,7 +52,7 @@ class Vault:
         *,
         seed: int,
         blinding: Blinding = "open",
-        inputs: Literal["dijet", "rmm"] = "dijet",
+        inputs: Inputs = "dijet",
     ) -> Vault:
         """Read a file of events.
 
@@ -58,7 +61,8 @@ class Vault:
             seed: permutes the rows and keys the event identifiers.
             blinding: ``open`` hands out all events; ``staged`` a fixed fraction of them, and the
                 others to an approved plan alone, see `bumpscout_sandbox.blinding`.
-            inputs: features of two jets, or the rapidity-mass matrix of all objects.
+            inputs: features of two jets, the rapidity-mass matrix of all objects, or features and
+                constituents of two jets.
 
         Raises:
             InputDataError: if the file is missing, damaged, of no known format, holds events of

@@ -117,6 +117,7 @@ def run_calibration(
         InputDataError: if the data cannot be searched, or the signal does not fit them.
     """
     from bumpscout_sandbox.engine import resolve_on
+    from bumpscout_sandbox.priors import read_priors
 
     config = read_config(config_file)
     if config.plan.blinding != "open":
@@ -137,7 +138,8 @@ def run_calibration(
     asked = [name for detector in config.plan.detectors for name in detector.features]
     vault = open_vault(path, Options(seed=used_seed), asked)
     signal_vault = open_vault(signal, Options(seed=used_seed), asked) if signal else None
-    resolved = resolve_on(config.plan, vault.view(), used_seed)
+    planned = read_priors(config.plan, vault.card().sha256)
+    resolved = resolve_on(planned, vault.view(), used_seed)
     plan = resolved.plan
     for line in (*resolved.understood, *resolved.not_understood):
         progress("plan", line, None, None)

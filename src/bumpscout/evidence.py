@@ -10,6 +10,8 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from bumpscout.files import read_model
+from bumpscout_tools.detectors.correlation import Correlation
+from bumpscout_tools.detectors.explain import Anomalous
 from bumpscout_tools.files import write_atomic
 from bumpscout_tools.scan.outcome import CellSpectrum, ScanOutcome
 
@@ -49,6 +51,8 @@ class Examples(_Record):
     names: tuple[str, ...] = Field(max_length=64)
     typical: tuple[tuple[float, ...], ...] = Field(max_length=MAX_EXAMPLES)
     anomalous: tuple[tuple[float, ...], ...] = Field(max_length=MAX_EXAMPLES)
+    differences: Anomalous | None = None
+    correlation: Correlation | None = None
 
     @model_validator(mode="after")
     def _rectangular(self) -> Self:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["example_rows", "find_examples"]
 
 MAX_SHOWN = 1000
+MAX_FEATURES = 64
 
 
 def find_examples(
@@ -36,7 +37,10 @@ def find_examples(
         Up to a thousand events of each kind, or None where no bump or no scores are at hand.
     """
     from bumpscout_sandbox.store import ScoreStore, content_key
+    from bumpscout_tools.detectors.correlation import correlate
+    from bumpscout_tools.detectors.explain_bump import explain_bump
     from bumpscout_tools.scan.execute import prepare
+    from bumpscout_tools.scripts import render
 
     best = outcome.best()
     if best is None:
@@ -46,10 +50,15 @@ def find_examples(
     view, task = prepared.view, prepared.tasks[index]
     store = ScoreStore(cache)
     script = store.accepted(plan.detectors[index])
-    if script is None:
-        return None
-    scores = store.load_scores(content_key(script, view, task), len(view), task.windows_gev)
-    if scores is None:
+    kept = {}
+    for number, detector in enumerate(plan.detectors):
+        text, own = store.accepted(detector), prepared.tasks[number]
+        if text is not None:
+            found = store.load_scores(content_key(text, view, own), len(view), own.windows_gev)
+            if found is not None:
+                kept[number] = found
+    scores = kept.get(index)
+    if script is None or scores is None:
         return None
     window = task.windows_gev.index(best.window_gev)
     order = np.argsort(-scores[:, window], kind="stable")
@@ -57,7 +66,26 @@ def find_examples(
     selected[order[: best.n_selected]] = True
     low, high = best.window_gev
     inside = (view.mass >= low) & (view.mass < high)
+    names = plan.detectors[index].features[:MAX_FEATURES]
+    vetted = script == render(plan.detectors[index])
     return Examples(
+        differences=explain_bump(
+            names,
+            view,
+            scores[:, window],
+            selected,
+            best.window_gev,
+            detector=plan.detectors[index] if vetted else None,
+            seed=task.seed,
+        ),
+        correlation=correlate(
+            [plan.detectors[number].name for number in kept],
+            [found[:, window] for found in kept.values()],
+            plan.working_points.efficiencies,
+            best.window_gev,
+        )
+        if len(kept) > 1
+        else None,
         names=view.feature_names,
         typical=example_rows(view.features[inside & ~selected]),
         anomalous=example_rows(view.features[inside & selected]),

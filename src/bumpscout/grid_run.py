@@ -38,6 +38,7 @@ __all__ = ["PreparedGrid", "final_grid", "prepare_grid"]
 FloatArray = npt.NDArray[np.float64]
 
 MAX_SHOWN_FEATURES = 12
+MAX_OVERLAPS = 1000
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,11 @@ def final_grid(
         ledger_count=ledger.count,
         n_tests=len(ledger.test_ids()),
     )
-    return final, _examples(events, scan, outcome), _limits(plan, scan, seed, workers, progress)
+    return (
+        final,
+        _examples(plan, events, scan, outcome),
+        _limits(plan, scan, seed, workers, progress),
+    )
 
 
 def _limits(
@@ -206,8 +211,11 @@ def _load(path: Path, n_events: int, n_detectors: int) -> tuple[FixedScores, ...
     return tuple(FixedScores(table[:, i].copy(), trained) for i in range(n_detectors))
 
 
-def _examples(events: GridEvents, scan: GridScan, outcome: ScanOutcome) -> Examples | None:
+def _examples(
+    plan: SearchPlan, events: GridEvents, scan: GridScan, outcome: ScanOutcome
+) -> Examples | None:
     """Return the features of events in the interval of the best cell, selected and not."""
+    from bumpscout_tools.detectors.correlation import correlate
     from bumpscout_tools.detectors.explain_bump import explain_bump
     from bumpscout_tools.inference import levels_by_rank
     from bumpscout_tools.scan.grid_layout import spectrum_mass
@@ -232,6 +240,13 @@ def _examples(events: GridEvents, scan: GridScan, outcome: ScanOutcome) -> Examp
             best.interval_gev,
             mass=mass,
         ),
+        correlation=correlate(
+            [detector.name for detector in plan.detectors],
+            events.scores,
+            plan.working_points.efficiencies[:MAX_OVERLAPS],
+        )
+        if len(plan.detectors) > 1
+        else None,
         names=names,
         typical=example_rows(features[inside & ~passed]),
         anomalous=example_rows(features[inside & passed]),

@@ -118,6 +118,7 @@ def run_recast(
         InputDataError: if the data cannot be searched, or a signal does not fit them.
     """
     from bumpscout_sandbox.engine import resolve_on
+    from bumpscout_sandbox.priors import read_priors
 
     config = _plan_of(plan_or_run)
     path = data or config.data
@@ -136,7 +137,8 @@ def run_recast(
     plan = config.plan
     if options.luminosity_fb is not None:
         plan = plan.model_copy(update={"luminosity_fb": options.luminosity_fb})
-    resolved = resolve_on(plan, vault.view(), used_seed)
+    planned = read_priors(plan, vault.card().sha256)
+    resolved = resolve_on(planned, vault.view(), used_seed)
     plan = resolved.plan
     for line in (*resolved.understood, *resolved.not_understood):
         progress("plan", line, None, None)

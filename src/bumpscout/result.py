@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from bumpscout.files import read_model
+from bumpscout_tools.detectors.correlation import Correlation
+from bumpscout_tools.detectors.explain import Anomalous
 from bumpscout_tools.detectors.guards import GuardReport
 from bumpscout_tools.files import write_atomic
 from bumpscout_tools.scan.outcome import ProcedureP, ScanP, Variant
@@ -164,6 +166,13 @@ class Result(_Record):
     claim: Claim | None = None
     headline: str
     bumps: tuple[Bump, ...] = ()
+    anomalous: Anomalous | None = Field(
+        default=None,
+        description="how the events behind the first bump differ from typical ones of its masses",
+    )
+    correlation: Correlation | None = Field(
+        default=None, description="how alike the detectors of the plan are, where there are several"
+    )
     ledger: LedgerSummary | None = None
     tasks: tuple[TaskSummary, ...] = ()
     cost: Cost = Cost()

@@ -11,8 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_core import ErrorDetails
 
 from bumpscout.words import printable
+from bumpscout_tools.detectors.settings import QuakSettings
 from bumpscout_tools.errors import ConfigurationError
-from bumpscout_tools.scan.plan import SearchPlan
+from bumpscout_tools.scan.plan import DetectorPlan, SearchPlan
 
 __all__ = ["ScanConfig", "read_config", "scan_json_schema"]
 
@@ -39,6 +40,14 @@ class ScanConfig(BaseModel):
 
     @model_validator(mode="after")
     def _registered_is_this_plan(self) -> Self:
+        if self.preregistered is not None and any(
+            isinstance(one.settings, QuakSettings) and one.settings.files
+            for one in self.plan.detectors
+        ):
+            raise ValueError(
+                "a plan that names files of signal events is not fixed by its hash, as they may "
+                "change; register the plan.json of a run, which holds the events themselves"
+            )
         if self.preregistered is not None and self.preregistered != self.plan.sha256():
             raise ValueError(
                 f"preregistered is not the hash of this plan, which is {self.plan.sha256()}: the "
@@ -51,7 +60,8 @@ def read_config(path: Path) -> ScanConfig:
     """Read a configuration in YAML (or JSON, which YAML contains).
 
     Returns:
-        The configuration; its `data`, where given, is an absolute path.
+        The configuration; its `data`, where given, is an absolute path, and so are files that
+        detectors learn from.
 
     Raises:
         ConfigurationError: a file that is missing, no YAML, or no configuration; the message names
@@ -71,9 +81,22 @@ def read_config(path: Path) -> ScanConfig:
             f"{path}: {printable(entry, 200)}: {printable(_said(first), 500)}. The schema is "
             "docs/scan.schema.json."
         ) from error
-    if config.data is None:
-        return config
-    return config.model_copy(update={"data": (path.parent / config.data).absolute()})
+    detectors = tuple(_beside(path, detector) for detector in config.plan.detectors)
+    update: dict[str, object] = {"plan": config.plan.model_copy(update={"detectors": detectors})}
+    if config.data is not None:
+        update["data"] = (path.parent / config.data).absolute()
+    return config.model_copy(update=update)
+
+
+def _beside(path: Path, detector: DetectorPlan) -> DetectorPlan:
+    """Return a detector whose files of signal events, if any, are absolute paths."""
+    if not isinstance(detector.settings, QuakSettings):
+        return detector
+    files = tuple(
+        str((path.parent / Path(file).expanduser()).absolute()) for file in detector.settings.files
+    )
+    settings = detector.settings.model_copy(update={"files": files})
+    return detector.model_copy(update={"settings": settings})
 
 
 def _said(error: ErrorDetails) -> str:

@@ -138,6 +138,7 @@ def _carry_out(session: Session, progress: Progress, *, data: Path) -> Result:
     from bumpscout_sandbox.engine import ToolsEngine, resolve_on
     from bumpscout_sandbox.ledger import Ledger, Mark
     from bumpscout_sandbox.marks import CHECKPOINT_FILE, read_mark, write_mark
+    from bumpscout_sandbox.priors import read_priors
 
     folder, options = session.folder.path, session.folder.record.options
     config = read_config(folder / SCAN_FILE)
@@ -156,7 +157,11 @@ def _carry_out(session: Session, progress: Progress, *, data: Path) -> Result:
         grid = prepare_grid(
             config.plan, view, seed=options.seed, cache=folder / "cache", workers=workers
         )
-    resolved = grid.resolved if grid else resolve_on(config.plan, view, options.seed, engine)
+    if grid:
+        resolved = grid.resolved
+    else:
+        planned = read_priors(config.plan, session.vault.card().sha256)
+        resolved = resolve_on(planned, view, options.seed, engine)
     plan = resolved.plan
     write_atomic(folder / "plan.json", plan.model_dump_json(indent=1) + "\n")
     with Ledger(folder / LEDGER_FILE) as ledger:

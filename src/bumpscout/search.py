@@ -111,6 +111,7 @@ def resume_search(
 
 
 def _carry_out(session: Session, progress: Progress, *, data: Path) -> Result:
+    from bumpscout_agents.offline.priors import named_files
     from bumpscout_sandbox.choice import choose
     from bumpscout_sandbox.gate import Gate
     from bumpscout_sandbox.ledger import Ledger
@@ -144,6 +145,7 @@ def _carry_out(session: Session, progress: Progress, *, data: Path) -> Result:
             executor=executor,
             parallel=3 * workers,
             cancel=cancel,
+            named=named_files(session.folder.record.request),
         )
         _run_graph(session, gate, progress, out_of_time)
         find_limits(session, executor, progress)
@@ -198,16 +200,17 @@ def dry_run(request: str, data: Path, options: Options, *, as_json: bool = False
 
     from bumpscout_agents.nodes.planning import card_facts
     from bumpscout_agents.offline.planner import plan_request
+    from bumpscout_agents.prior_events import without_events
     from bumpscout_sandbox.engine import resolve_on
+    from bumpscout_sandbox.priors import read_priors
 
     check_there(data)
     vault = open_vault(data, options)
     card = vault.card()
     chosen = SearchOptions.of(options)
     reply = plan_request(request, card_facts(card), chosen.model_dump(mode="json"))
-    resolved = resolve_on(
-        chosen.apply(reply.plan), vault.view(), options.seed, share=vault.explored_share
-    )
+    planned = read_priors(chosen.apply(reply.plan), card.sha256)
+    resolved = resolve_on(planned, vault.view(), options.seed, share=vault.explored_share)
     plan = resolved.plan
     understood = [*reply.understood, *resolved.understood]
     not_understood = [*reply.not_understood, *resolved.not_understood]
@@ -220,7 +223,8 @@ def dry_run(request: str, data: Path, options: Options, *, as_json: bool = False
             "plan_sha256": plan.sha256(),
         }
         return json.dumps(content, indent=2)
+    shown = without_events(plan)
     lines = [f"understood: {line}" for line in understood]
     lines += [f"not understood: {line}" for line in not_understood]
     lines += [f"data: {card.n_usable} of {card.n_events} events of {card.name} can be searched", ""]
-    return printable("\n".join(lines), 20_000) + "\n" + plan.model_dump_json(indent=2)
+    return printable("\n".join(lines), 20_000) + "\n" + shown.model_dump_json(indent=2)

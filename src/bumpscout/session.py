@@ -110,6 +110,8 @@ class Session:
                 reason,
             ),
             bumps=bumps,
+            anomalous=self.examples.differences if self.examples and bumps else None,
+            correlation=self.examples.correlation if self.examples and bumps else None,
             ledger=self._ledger_summary(),
             tasks=task_summaries(record.tasks) if record else (),
             cost=Cost(

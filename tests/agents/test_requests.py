@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 
+from bumpscout_agents.offline.choices import inputs_asked
 from bumpscout_agents.offline.planner import plan_request
+from bumpscout_agents.offline.priors import named_files
 from bumpscout_agents.offline.ranges import efficiencies_of
 from bumpscout_agents.schemas import PlannerReply
+from bumpscout_tools.features.catalogue import FEATURE_SETS
 from bumpscout_tools.features.dijet import DIJET_FEATURES
 from bumpscout_tools.scan.plan import SearchPlan
 
@@ -181,8 +184,8 @@ def test_cross_sections_are_planned_as_such() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *("ANODE", "a variational autoencoder", "SALAD", "CURTAINs", "R-ANODE", "Tag N' Train"),
-        *("normalizing flows", "a VAE", "a neural network", "deep SVDD"),
+        *("SALAD", "CURTAINs"),
+        *("normalizing flows", "a neural network", "deep SVDD"),
     ],
 )
 def test_detectors_that_are_not_there_yet(name: str) -> None:
@@ -196,6 +199,7 @@ def test_detectors_that_are_not_there_yet(name: str) -> None:
     ("request_", "detectors"),
     [
         ("bumps with CATHODE", [("cathode", {})]),
+        ("bumps with Tag N' Train", [("tag-n-train", {})]),
         ("search with the LaCATHODE method", [("cathode", {"latent": True})]),
         ("look for resonances with an isolation forest", [("isolation-forest", {})]),
         ("use an autoencoder", [("autoencoder", {})]),
@@ -217,9 +221,44 @@ def test_detectors_by_name(request_: str, detectors: list[tuple[str, dict]] | No
 
 
 def test_a_missing_detector_beside_one_that_is_there() -> None:
-    reply = plan("bumps with ANODE and CATHODE")
+    reply = plan("bumps with SALAD and CATHODE")
     assert [detector.name for detector in reply.plan.detectors] == ["cathode"]
-    assert reply.not_understood == ('"ANODE": ANODE is not there yet; CATHODE is used.',)
+    assert reply.not_understood == ('"SALAD": SALAD is not there yet; CATHODE is used.',)
+
+
+@pytest.mark.parametrize(
+    ("words", "files"),
+    [
+        ("QUAK with the priors in sim/W4.h5", ["sim/W4.h5"]),
+        ("QUAK with the signal priors from A.h5, ~/b-2.csv and c.parquet", None),
+        ("QUAK using simulated signals in the files ../X_300.h5 and Y.root without replays", None),
+    ],
+)
+def test_priors_of_quak_are_files_that_keep_their_spelling(words: str, files) -> None:
+    expected = files or [word.strip(",") for word in words.split() if "." in word]
+    reply = plan(f"look for dijet bumps above 2 TeV with {words}")
+    (detector,) = reply.plan.detectors
+    assert (detector.name, list(detector.settings.files)) == ("quak", expected)
+    assert not reply.not_understood
+    assert named_files(words) == tuple(expected)
+
+
+def test_quak_without_priors_and_priors_without_quak_are_told() -> None:
+    without = plan("look for bumps with QUAK")
+    assert [detector.name for detector in without.plan.detectors] == ["cwola"]
+    assert any("needs simulated signal events" in line for line in without.not_understood)
+    data = plan("look for signals in events.h5 with QUAK")
+    assert any("give the file with --data" in line for line in data.not_understood)
+    other = plan("look for bumps with CATHODE and the priors in a.h5")
+    assert [detector.name for detector in other.plan.detectors] == ["cathode"]
+    assert any("only QUAK uses priors" in line for line in other.not_understood)
+
+
+@pytest.mark.parametrize(("words", "name"), [("ANODE", "anode"), ("R-ANODE", "r-anode")])
+def test_densities_by_sentence(words: str, name: str) -> None:
+    reply = plan(f"look for bumps with {words}")
+    assert [detector.name for detector in reply.plan.detectors] == [name]
+    assert not reply.not_understood
 
 
 @pytest.mark.parametrize(
@@ -238,6 +277,23 @@ def test_the_autoencoder_of_the_matrix_needs_the_matrix(words: str) -> None:
     (detector,) = reply.plan.detectors
     assert (detector.name, detector.settings.hidden) == ("autoencoder", (800, 400, 200))
     assert not reply.not_understood
+
+
+@pytest.mark.parametrize(
+    "words", ["a VAE on constituents", "a variational autoencoder", "VAEs of the jet constituents"]
+)
+def test_the_variational_autoencoder_needs_constituents(words: str) -> None:
+    without = plan(f"bumps with {words}")
+    assert without.plan.detectors[0].name == "autoencoder"
+    assert "not the constituents of jets" in without.not_understood[0]
+    names = ("mj_light", *FEATURE_SETS["constituents"])
+    card = CARD | {"features": [{"name": name} for name in names]}
+    reply = plan_request(f"bumps with {words} and CWoLa on jet masses", card, {})
+    found = {detector.name: detector.features for detector in reply.plan.detectors}
+    assert found == {"vae": FEATURE_SETS["constituents"], "cwola": ("mj_light",)}
+    assert not reply.not_understood
+    assert inputs_asked(f"bumps with {words}") == ("constituents",)
+    assert inputs_asked(f"bumps with CWoLa, without {words}") == ()
 
 
 def test_features_are_those_of_every_detector() -> None:

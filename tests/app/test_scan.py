@@ -52,6 +52,16 @@ def test_data_lies_beside_the_configuration_unless_absolute(tmp_path):
     assert read_config(write(tmp_path / "a.yaml", {"data": "/x/e.h5"})).data == Path("/x/e.h5")
 
 
+def test_priors_lie_beside_the_configuration_and_are_not_registered_by_name(tmp_path):
+    quak = {"name": "quak", "settings": {"files": ["s.h5", "/x/t.h5"]}}
+    content = {"plan": {"detectors": [quak]}}
+    config = read_config(write(tmp_path / "a.yaml", content))
+    assert config.plan.detectors[0].settings.files == (str(tmp_path / "s.h5"), "/x/t.h5")
+    registered = {**content, "preregistered": SearchPlan.model_validate(content["plan"]).sha256()}
+    with pytest.raises(ConfigurationError, match="names files of signal events is not fixed"):
+        read_config(write(tmp_path / "a.yaml", registered))
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -10,6 +10,7 @@ import pytest
 
 from bumpscout_tools import script as script_module
 from bumpscout_tools.detectors.settings import DETECTOR_NAMES
+from bumpscout_tools.detectors.settings_density import SignalPrior
 from bumpscout_tools.errors import ConfigurationError, DetectorError, InputDataError
 from bumpscout_tools.events.view import View
 from bumpscout_tools.scan.plan import DetectorPlan
@@ -25,6 +26,22 @@ def make_view(n: int = 3000) -> View:
         rng.normal(size=(n, 2)),
         ("a", "b"),
     )
+
+
+def make_jets() -> View:
+    """Two jets of two constituents each, which two numbers describe."""
+    rng = np.random.default_rng(2)
+    inputs = rng.normal(size=(3000, 2)) @ rng.normal(size=(2, 12))
+    view = make_view()
+    return View(view.event_id, view.mass, inputs, tuple("abcdefghijkl"))
+
+
+def make_pairs() -> View:
+    """Two features of each of two jets."""
+    view = make_view()
+    features = np.random.default_rng(5).normal(size=(3000, 4))
+    names = ("tau1_light", "tau1_heavy", "tau2_light", "tau2_heavy")
+    return View(view.event_id, view.mass, features, names)
 
 
 def make_task(**changes: object) -> ScriptTask:
@@ -91,12 +108,24 @@ def test_a_summary_is_strict_json(tmp_path: Path) -> None:
         write_summary({"x": float("nan")}, tmp_path)
 
 
+PRIOR = SignalPrior.of("a.h5", "0" * 64, ("a", "b"), np.random.default_rng(3).normal(size=(300, 2)))
 PARAMETERS: dict[str, dict[str, object]] = {
     "cwola": {"folds": 2, "members": 1, "trees": 10},
     "cathode": {"folds": 2, "members": 1, "trees": 10, "steps": 20},
+    "anode": {"folds": 2, "steps": 20, "inner_steps": 20, "trainings": 1},
+    "r-anode": {"folds": 2, "steps": 20, "signal_steps": 20, "trainings": 1},
+    "quak": {"folds": 2, "steps": 20, "signal_steps": 20, "priors": [PRIOR.model_dump()]},
+    "tag-n-train": {"folds": 2, "members": 1, "trees": 10, "steps": 20},
+    "combination": {
+        "members": [
+            {"name": "cwola", "settings": {"folds": 2, "members": 1, "trees": 10}},
+            {"name": "isolation-forest", "settings": {"folds": 2, "trees": 20}},
+        ]
+    },
     "column": {"anomalous": "low"},
     "isolation-forest": {"folds": 2, "trees": 20},
     "autoencoder": {"folds": 2, "hidden": [8, 1], "epochs": 5},
+    "vae": {"folds": 2, "latent": 3, "width": 8, "epochs": 5, "kl_weight": 0.01},
 }
 
 
@@ -105,8 +134,11 @@ def test_the_rendered_script_computes_what_run_vetted_computes(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     features = ("a",) if name == "column" else ("a", "b")
-    task = make_task(detector=name, parameters=PARAMETERS[name], features=features, n_jobs=2)
     view = make_view()
+    if name in ("vae", "tag-n-train"):
+        view = make_jets() if name == "vae" else make_pairs()
+        features = view.feature_names
+    task = make_task(detector=name, parameters=PARAMETERS[name], features=features, n_jobs=2)
     view.write(tmp_path / "view.parquet")
     (tmp_path / "task.json").write_text(task.model_dump_json())
     for function in (read_task, read_view, write_scores, write_summary):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +28,8 @@ class ScriptTask(BaseModel):
     """What one script has to do.
 
     `windows_gev` are the signal windows, `features` the inputs that may be used, `parameters` the
-    settings of the detector.
+    settings of the detector; with `decorrelate` a script gives `cross_fit` that argument, so that
+    cuts are flat in the mass.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -38,6 +39,7 @@ class ScriptTask(BaseModel):
     features: tuple[str, ...]
     parameters: dict[str, Any] = {}
     seed: int = Field(ge=0)
+    decorrelate: Literal["none", "quantile"] = "none"
     n_jobs: int = Field(default=1, ge=1, description="threads; the scores do not depend on it")
 
 

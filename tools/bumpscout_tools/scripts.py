@@ -29,6 +29,7 @@ scores = cross_fit(
     features=task.features,
     seed=task.seed,
     n_jobs=task.n_jobs,
+    decorrelate=task.decorrelate,
 )
 write_scores(scores)
 write_summary({"detector": task.detector, "events": len(view), "windows": len(task.windows_gev)})
@@ -37,6 +38,10 @@ write_summary({"detector": task.detector, "events": len(view), "windows": len(ta
 _DETECTORS = {
     "cwola": ("CWoLa hunting", "CwolaHunting", "CwolaSettings"),
     "cathode": ("CATHODE", "Cathode", "CathodeSettings"),
+    "anode": ("ANODE", "Anode", "AnodeSettings"),
+    "r-anode": ("R-ANODE", "RAnode", "RAnodeSettings"),
+    "quak": ("QUAK", "Quak", "QuakSettings"),
+    "tag-n-train": ("Tag N' Train", "TagNTrain", "TagNTrainSettings"),
     "column": ("A score of the file", "ColumnScore", "ColumnSettings"),
     "isolation-forest": (
         "Isolation forest",
@@ -44,6 +49,8 @@ _DETECTORS = {
         "IsolationForestSettings",
     ),
     "autoencoder": ("Autoencoder", "AutoencoderDetector", "AutoencoderSettings"),
+    "vae": ("Variational autoencoder", "VaeDetector", "VaeSettings"),
+    "combination": ("A combination of detectors", "Combination", "CombinationSettings"),
 }
 
 
@@ -79,4 +86,5 @@ def run_vetted(task: ScriptTask, view: View, n_jobs: int = 1) -> npt.NDArray[np.
         features=task.features,
         seed=task.seed,
         n_jobs=n_jobs,
+        decorrelate=task.decorrelate,
     )

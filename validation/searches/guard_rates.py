@@ -10,11 +10,16 @@ background, changed as a script could change them:
 - `list K`: K events of the middle half pushed to the top, chosen among the events that nearly pass;
 - `in-sample`: trained on the events it scores, without folds (it selects hardly any event outside
   the window: where the table has no line, no cell of it had a fit that can be believed);
-- `identity`: K events by identifier alone on top of a single feature.
+- `identity`: K events by identifier alone on top of a single feature;
+- `slope Q`: Q times the normal rank of the mass is added;
+- `wave Q`: Q times a sine of the logarithm of the mass, with a period of 0.12, is added.
+
+With `--pool` the background-only sets are disjoint boxes of 25 000 simulated events instead, which
+share no event.
 
 Finished data sets are kept in DIR, so the script resumes.
 
-    python validation/searches/guard_rates.py --lhco FILE --work DIR --output FILE
+    python validation/searches/guard_rates.py --lhco FILE --work DIR --output FILE [--pool DIR]
 """
 
 from __future__ import annotations
@@ -28,6 +33,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from false_alarms import simulated
 from scipy import stats
 
 from bumpscout_tools.detectors import CwolaHunting, CwolaSettings
@@ -105,6 +111,16 @@ def in_sample(_: Score, view: View, window: tuple[float, float], __: object) -> 
     return trained.score(view.features, view.mass)
 
 
+def slope(size: float, score: Score, view: View, _: object, __: object) -> Score:
+    """Add the mass itself."""
+    return np.asarray(normal(score) + size * normal(view.mass))
+
+
+def wave(size: float, score: Score, view: View, _: object, __: object) -> Score:
+    """Add a function of the mass that no background fit follows."""
+    return np.asarray(normal(score) + size * np.sin(2 * np.pi * np.log(view.mass) / 0.12))
+
+
 def identity(
     n: int, _: Score, view: View, window: tuple[float, float], rng: np.random.Generator
 ) -> Score:
@@ -120,6 +136,8 @@ CHEATS: dict[str, Cheat] = {
     **{f"list {n}": partial(listed, n) for n in (10, 20, 40, 80)},
     "in-sample": in_sample,
     "identity 60": partial(identity, 60),
+    **{f"slope {q:g}": partial(slope, q) for q in (0.5, 1.0)},
+    **{f"wave {q:g}": partial(wave, q) for q in (0.2, 0.5)},
 }
 
 
@@ -147,20 +165,23 @@ def cells(
         }
 
 
-def one(lhco: Path, number: int, n_signal: int) -> list[dict[str, object]]:
-    """Return the guarded cells of one data set."""
-    view = data_set(lhco, number, n_signal)
+def one(lhco: Path, number: int, n_signal: int, pool: Path | None) -> list[dict[str, object]]:
+    """Return the guarded cells of one data set; of a box, those of two windows in nine."""
+    boxed = pool is not None and not n_signal
+    view = simulated(pool, number) if boxed else data_set(lhco, number, n_signal)
     prepared = prepare(PLAN, view, np.random.default_rng(number))
     scores = run_vetted(prepared.tasks[0], prepared.view)
     rng = np.random.default_rng((number, 62))
     lines = []
     for index, window in enumerate(prepared.layout.windows_gev):
+        if boxed and (index - number) % 9 not in (0, 4):
+            continue
         honest = scores[:, index]
         kind = "signal" if n_signal else "honest"
         if n_signal and not window[0] < 3500 < window[1]:
             continue
         found = [(kind, row) for row in cells(prepared, honest, index, EFFICIENCIES)]
-        if not n_signal and index % 2 == number % 2:
+        if not n_signal and (index % 2 == number % 2 if not boxed else (index - number) % 9 == 0):
             for name, cheat in CHEATS.items():
                 score = cheat(honest, prepared.view, window, rng)
                 found += [(name, row) for row in cells(prepared, score, index, (0.01,))]
@@ -168,18 +189,25 @@ def one(lhco: Path, number: int, n_signal: int) -> list[dict[str, object]]:
     return lines
 
 
-def table(lines: list[dict[str, object]]) -> str:
+def table(lines: list[dict[str, object]], *, simulated_boxes: bool) -> str:
     """Return the rates, one line a kind of score."""
     by_kind: dict[str, list[dict[str, object]]] = defaultdict(list)
     for line in lines:
         by_kind[str(line["kind"])].append(line)
     names = ["mass dependence", "feature consistency", "selection consistency"]
-    names += ["selection symmetry", "local lift"]
+    names += ["selection symmetry", "local lift", "side-band correlation", "mass classifier"]
+    names += ["sculpting"]
     text = [
         "# How often the guards fire",
         "",
-        "`guard_rates.py`: cells (window and working point) of scans of thinned LHC Olympics "
-        "background, 60% of it each, so data sets overlap. Honest and signal: CWoLa hunting with "
+        "`guard_rates.py`: cells (window and working point) of scans of "
+        + (
+            "disjoint boxes of 25 000 simulated background events, two windows each (those with a "
+            "signal: thinned LHC Olympics data)"
+            if simulated_boxes
+            else "thinned LHC Olympics background, 60% of it each, so data sets overlap"
+        )
+        + ". Honest and signal: CWoLa hunting with "
         "default settings at 3%, 1% and 0.3% (signal: 200 events, windows that hold 3.5 TeV). "
         "Hostile scores at 1%; `local z` is the median, and says how large the fake bump is. "
         "Intervals are 68%.",
@@ -209,6 +237,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--lhco", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--pool", type=Path, help="folder of simulated boxes to use as background")
+    parser.add_argument("--report", action="store_true", help="only the table of what is finished")
     parser.add_argument("--n", type=int, default=8, help="background-only data sets")
     parser.add_argument("--n-signal-sets", type=int, default=4)
     parser.add_argument("--workers", type=int, default=1)
@@ -220,15 +250,16 @@ def main() -> None:
     files = {pair: options.work / f"guards-{pair[0]}-{pair[1]}.json" for pair in wanted}
     with ProcessPoolExecutor(options.workers) as pool:
         futures = {
-            pool.submit(one, options.lhco, *pair): pair
+            pool.submit(one, options.lhco, *pair, options.pool): pair
             for pair in wanted
-            if not files[pair].exists()
+            if not files[pair].exists() and not options.report
         }
         for future in as_completed(futures):
             files[futures[future]].write_text(json.dumps(future.result()), encoding="utf-8")
             print(futures[future], flush=True)
-    lines = [row for file in files.values() for row in json.loads(file.read_text())]
-    text = table(lines)
+    finished = [file for file in files.values() if file.exists()]
+    lines = [row for file in finished for row in json.loads(file.read_text())]
+    text = table(lines, simulated_boxes=options.pool is not None)
     print(text)
     if options.output:
         options.output.write_text(text, encoding="utf-8")

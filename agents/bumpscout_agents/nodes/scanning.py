@@ -11,6 +11,7 @@ from bumpscout_agents.dialogue import Dialogue
 from bumpscout_agents.errors import NoTaskSucceeded, RunStateError, WaitingForApproval
 from bumpscout_agents.nodes.tasks import scored_script, task_folder, tasks_of
 from bumpscout_agents.offline.model import OfflineModel
+from bumpscout_agents.prior_events import with_events, without_events
 from bumpscout_agents.records import FinalRecord, State, TaskRecord
 from bumpscout_agents.rundir import read_record, write_record
 from bumpscout_agents.schemas import RefineReply
@@ -67,14 +68,15 @@ class ScanningNodes:
             "refine",
             RefineReply,
             {
-                "plan": plan.model_dump(mode="json"),
+                "plan": without_events(plan).model_dump(mode="json"),
                 "outcome": _outcome_facts(outcome),
                 "rounds_left": rounds_left,
             },
             attempt=state["explorations"],
-            accept=lambda reply: _check_refined(plan, options.apply(reply.plan)),
+            accept=lambda reply: _check_refined(plan, options.apply(with_events(reply.plan, plan))),
         )
-        chosen = options.apply(reply.plan) if reply.action == "refine" else plan
+        refined = reply.action == "refine"
+        chosen = options.apply(with_events(reply.plan, plan)) if refined else plan
         self._services.progress("refine", reply.why, None, None)
         settled = chosen == plan or rounds_left < 1
         write_record(self._services.run_dir / "plan.json", chosen)

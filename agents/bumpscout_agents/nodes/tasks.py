@@ -13,6 +13,7 @@ from bumpscout_agents.dialogue import Dialogue
 from bumpscout_agents.errors import RunStateError
 from bumpscout_agents.nodes.planning import card_facts
 from bumpscout_agents.offline.reviewers import review_run
+from bumpscout_agents.prior_events import without_events
 from bumpscout_agents.quoting import cap, cap_strings
 from bumpscout_agents.records import Attempt, State, TaskRecord
 from bumpscout_agents.rundir import read_record, read_text, write_record
@@ -192,7 +193,7 @@ class TaskNodes:
 
     def _task_facts(self, state: State, task: TaskRecord) -> dict[str, JsonValue]:
         plan = SearchPlan.model_validate(state["plan"])
-        detector = plan.detectors[task.detector_index].model_dump(mode="json")
+        detector = without_events(plan).detectors[task.detector_index].model_dump(mode="json")
         windows = plan.windows.model_dump(mode="json")
         return {"id": task.id, "detector": detector, "windows": windows}
 

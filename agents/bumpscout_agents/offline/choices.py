@@ -10,10 +10,23 @@ from pydantic import JsonValue
 from bumpscout_agents.offline.text import NUMBER, RequestText, number, quote
 from bumpscout_agents.offline.words import DETECTORS
 
-__all__ = ["Said", "read_beam", "read_counts", "read_detectors", "read_features", "read_orders"]
+__all__ = [
+    "Said",
+    "inputs_asked",
+    "read_beam",
+    "read_counts",
+    "read_detectors",
+    "read_features",
+    "read_orders",
+]
 
 _N = rf"(?:{NUMBER})"
 _RMM_LATENT = 200
+_FIRST_CONSTITUENT = "px1_j1"
+_INPUTS_MISSED = {
+    "rmm": "the inputs of the rapidity-mass matrix",
+    "constituents": "the constituents of jets",
+}
 _INPUTS = r"(?:input )?(?:features?|variables?|observables?|inputs?)"
 
 
@@ -27,7 +40,7 @@ class Said:
 
 
 def read_detectors(
-    text: RequestText, features: tuple[str, ...], said: Said
+    text: RequestText, features: tuple[str, ...], said: Said, priors: tuple[str, ...] = ()
 ) -> list[dict[str, JsonValue]]:
     """Take the names of detectors.
 
@@ -35,6 +48,7 @@ def read_detectors(
         text: the request; what is used is marked.
         features: all features of the view.
         said: takes what is to be said.
+        priors: files of simulated signals that the request names.
 
     Returns:
         Name, settings and, where they are its own, features of each detector that the request asks
@@ -54,17 +68,33 @@ def read_detectors(
                 _take_negation(text, match.start())
             elif words.name is None:
                 missing.append((written, words.label))
-            elif words.settings.get("preset") == "rmm" and not _has_matrix(features):
+            elif words.name == "quak" and not priors:
                 said.not_understood.append(
-                    f"{written}: these data give a search {len(features)} features, not the inputs "
-                    "of the rapidity-mass matrix; a dense autoencoder of the features is used."
+                    f"{written}: it needs simulated signal events, and the request names no file "
+                    'of them; say "QUAK with the priors in FILE".'
+                )
+            elif words.inputs is not None and not _has_inputs(words.inputs, features):
+                said.not_understood.append(
+                    f"{written}: these data give a search {len(features)} features, not "
+                    f"{_INPUTS_MISSED[words.inputs]}; a dense autoencoder of the features is used."
                 )
                 _choose({"name": "autoencoder"}, "dense autoencoder", chosen, labels)
             else:
                 item: dict[str, JsonValue] = {"name": words.name}
                 if words.settings:
                     item["settings"] = dict(words.settings)
+                if words.name == "quak":
+                    item["settings"] = {"files": list(priors)}
+                    labels_of_priors = ", ".join(quote(file) for file in priors)
+                    said.understood.append(f"Priors of QUAK: the events of {labels_of_priors}.")
+                if words.inputs == "constituents":
+                    item["features"] = [words.inputs]
                 _choose(item, words.label, chosen, labels)
+    if priors and "QUAK" not in labels:
+        said.not_understood.append(
+            f"The priors in {', '.join(quote(file) for file in priors)}: only QUAK uses priors; "
+            "nothing of them is used."
+        )
     instead = " and ".join(labels) or "CWoLa hunting"
     verb = "are" if len(labels) > 1 else "is"
     for written, label in missing:
@@ -81,6 +111,22 @@ def read_detectors(
     return chosen
 
 
+def inputs_asked(request: str) -> tuple[str, ...]:
+    """Return the sets of features that the detectors of a request need, as its file is opened.
+
+    >>> inputs_asked("look for bumps with a VAE on constituents"), inputs_asked("with CWoLa")
+    (('constituents',), ())
+    """
+    text = RequestText(request)
+    wanted: list[str] = []
+    for words in DETECTORS:
+        for match in text.matches(rf"\b(?:{words.pattern})\b"):
+            if words.inputs is not None and not text.negated(match.start()):
+                wanted.append(words.inputs)
+            text.take(match)
+    return tuple(dict.fromkeys(wanted))
+
+
 def _choose(
     item: dict[str, JsonValue], label: str, chosen: list[dict[str, JsonValue]], labels: list[str]
 ) -> None:
@@ -94,9 +140,14 @@ def _names(item: dict[str, JsonValue]) -> list[JsonValue]:
     return names if isinstance(names, list) else []
 
 
-def _has_matrix(features: tuple[str, ...]) -> bool:
-    """Whether the features are inputs of a rapidity-mass matrix: its latent space is narrower."""
-    return len(features) > _RMM_LATENT
+def _has_inputs(inputs: str, features: tuple[str, ...]) -> bool:
+    """Whether the features are those that a detector needs.
+
+    Any wide table may be a rapidity-mass matrix: the latent space of its network is narrower.
+    """
+    if inputs == "rmm":
+        return len(features) > _RMM_LATENT
+    return _FIRST_CONSTITUENT in features
 
 
 def _score_columns(

@@ -12,6 +12,8 @@ from bumpscout_agents.offline.choices import (
     read_features,
     read_orders,
 )
+from bumpscout_agents.offline.combining import combine_detectors
+from bumpscout_agents.offline.priors import take_prior_files
 from bumpscout_agents.offline.ranges import (
     CutRange,
     efficiencies_of,
@@ -56,6 +58,7 @@ def plan_request(
             plan=PlanOptions.model_validate(options).apply(default),
         )
     plan: dict[str, JsonValue] = {}
+    priors = take_prior_files(text)  # first: paths may hold words and numbers
     counts = read_counts(text, said)
     beam = read_beam(text, said)
     luminosity, sqrt_s = _beam(beam, options, plan, said, default)
@@ -67,7 +70,8 @@ def plan_request(
     orders = read_orders(text, said)
     if orders:
         plan["background"] = {**_part(plan, "background"), "orders": list(orders)}
-    detectors = read_detectors(text, _features(card), said)
+    detectors = read_detectors(text, _features(card), said, priors)
+    detectors = combine_detectors(text, detectors, said)
     features = read_features(text, _features(card), default.detectors[0].features, said)
     if detectors or features:
         plan["detectors"] = _detectors(detectors, features)

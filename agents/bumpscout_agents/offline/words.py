@@ -63,16 +63,19 @@ SUBJECTS = (
 class DetectorWords(NamedTuple):
     """How a request names a detector, what it is called, and its name and settings in a plan.
 
-    A detector that is not there yet has no name in a plan.
+    A detector that is not there yet has no name in a plan. `inputs` is the set of features that a
+    detector needs in place of those of the plan.
     """
 
     pattern: str
     label: str
     name: str | None = None
     settings: Mapping[str, str | bool] = MappingProxyType({})
+    inputs: str | None = None
 
 
 _AUTOENCODER = r"(?:dense )?auto-?encoders?"
+_VAE = r"(?:variational auto-?encoders?|vaes?)"
 _RMM = r"(?:rmm|rapidity[- ]mass[- ]matri(?:x|ces))"
 
 # Longer names first: what one has taken, the next does not see.
@@ -80,19 +83,26 @@ DETECTORS: tuple[DetectorWords, ...] = (
     DetectorWords(r"cwola(?:[ -]hunting)?", "CWoLa hunting", "cwola"),
     DetectorWords(r"la-?cathode", "LaCATHODE", "cathode", {"latent": True}),
     DetectorWords(r"cathode", "CATHODE", "cathode"),
-    DetectorWords(r"r-anode", "R-ANODE"),
-    DetectorWords(r"anode", "ANODE"),
+    DetectorWords(r"r-?anode", "R-ANODE", "r-anode"),
+    DetectorWords(r"anode", "ANODE", "anode"),
+    DetectorWords(r"quak", "QUAK", "quak"),
     DetectorWords(r"salad", "SALAD"),
     DetectorWords(r"curtains?", "CURTAINs"),
     DetectorWords(r"feta", "FETA"),
-    DetectorWords(r"tnt|tag n'? train", "Tag N' Train"),
-    DetectorWords(r"variational auto-?encoders?|vae", "variational autoencoders"),
+    DetectorWords(r"tnt|tag[ -]n'?[ -]train", "Tag N' Train", "tag-n-train"),
+    DetectorWords(
+        rf"{_VAE}(?: (?:of|on|in|with) (?:the )?(?:jet )?constituents(?: of (?:the )?jets)?)?",
+        "variational autoencoder of constituents",
+        "vae",
+        inputs="constituents",
+    ),
     DetectorWords(
         rf"{_RMM}[- ]{_AUTOENCODER}|{_AUTOENCODER} (?:of|on|in|with) (?:the |an? )?{_RMM}"
         r"(?: inputs?)?",
         "autoencoder of the rapidity-mass matrix",
         "autoencoder",
         {"preset": "rmm"},
+        inputs="rmm",
     ),
     DetectorWords(_AUTOENCODER, "dense autoencoder", "autoencoder"),
     DetectorWords(r"isolation[ -]forests?", "isolation forest", "isolation-forest"),

@@ -17,6 +17,8 @@ from bumpscout_tools.errors import ConfigurationError
 from bumpscout_tools.files import write_atomic
 from bumpscout_tools.plots import (
     Theme,
+    correlation_figure,
+    differences_figure,
     features_figure,
     figure_bytes,
     heatmap_figure,
@@ -109,6 +111,24 @@ def _planned(evidence: Evidence) -> Iterator[Planned]:
             f"Distributions of {len(examples.names)} features: {len(anomalous)} most anomalous "
             f"events over {len(typical)} typical ones.",
             lambda theme: features_figure(examples.names, typical, anomalous, theme=theme),
+        )
+    alike = examples.correlation if examples is not None else None
+    if alike is not None and outcome is not None and len(alike.methods) > 1:
+        best = outcome.best()
+        cut = best.efficiency if best else None
+        yield (
+            "correlation",
+            f"Rank correlation of the scores of {len(alike.methods)} detectors, and events that "
+            "they select alike.",
+            lambda theme: correlation_figure(alike, cut, theme=theme),
+        )
+    found = examples.differences if examples is not None else None
+    if found is not None and found.features:
+        yield (
+            "differences",
+            f"Shift of each of {len(found.features)} features between {found.n_selected} most "
+            f"anomalous and {found.n_typical} typical events, and its part of the score.",
+            lambda theme: differences_figure(found, theme=theme),
         )
 
 

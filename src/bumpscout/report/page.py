@@ -7,6 +7,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from bumpscout.evidence import Evidence
+from bumpscout.report.correlation import correlation_lines
+from bumpscout.report.differences import attribution_words, difference_rows
+from bumpscout.report.fact import Fact
 from bumpscout.report.figures import Drawn
 from bumpscout.report.grid_page import GridRow, grid_plan, grid_rows, grid_tried
 from bumpscout.result import Bump, Result
@@ -16,19 +19,10 @@ from bumpscout_tools.scan.limits_scan import ScanLimits
 from bumpscout_tools.scan.outcome import ProcedureP, ScanOutcome, ScanP
 from bumpscout_tools.scan.plan import SearchPlan
 
-__all__ = ["Fact", "Page", "make_page"]
+__all__ = ["Page", "make_page"]
 
 _SHOWN_BUMPS = 8
 _SHOWN_REASONS = 5
-
-
-@dataclass(frozen=True)
-class Fact:
-    """A number with its name and a note, for the strip below the headline and for tables."""
-
-    name: str
-    value: str
-    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,6 +58,9 @@ class Page:
     plan: tuple[Fact, ...]
     cost: tuple[Fact, ...]
     limits: tuple[str, ...] = ()
+    differences: tuple[Fact, ...] = ()
+    attribution: str = ""
+    correlation: tuple[str, ...] = ()
     spectra: tuple[GridRow, ...] = ()
     versions: tuple[Fact, ...] = field(default=())
 
@@ -96,6 +93,9 @@ def make_page(
         ),
         plan=tuple(_plan(plan)) if plan else (),
         spectra=grid_rows(evidence.outcome) if evidence.outcome and evidence.outcome.grid else (),
+        differences=difference_rows(result.anomalous),
+        attribution=attribution_words(result.anomalous),
+        correlation=tuple(correlation_lines(result.correlation)),
         cost=tuple(_cost(result)),
         limits=tuple(limit_lines(limits)) if limits else (),
         versions=tuple(

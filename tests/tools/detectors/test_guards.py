@@ -8,6 +8,7 @@ from scipy.stats import norm
 
 from bumpscout_tools.detectors import CwolaHunting, CwolaSettings, cross_fit
 from bumpscout_tools.detectors.guards import guard_score
+from bumpscout_tools.events.view import View
 
 WINDOW = (2500.0, 2900.0)
 WINDOWS = [WINDOW, (2300.0, 2700.0), (2700.0, 3100.0)]
@@ -150,6 +151,25 @@ def test_cwola_on_background_alone_does_not_fire(make_events, seed: int) -> None
 def test_cwola_on_a_signal_does_not_fire(make_events) -> None:
     view = make_events(16_000, n_signal=150)
     assert fired(honest(view, CwolaSettings()), view) == set()
+
+
+def following_the_mass(view: View) -> View:
+    """Add a tenth of the mass, in TeV, to the two masses of the jets."""
+    features = view.features.copy()
+    features[:, :2] += 0.1 * view.mass[:, None] / 1000
+    return View(view.event_id, view.mass, features, view.feature_names)
+
+
+def test_places_among_events_of_the_same_mass_explain_a_score(make_events, rng) -> None:
+    """As those of LaCATHODE; what is done to such a score in the window still shows."""
+    plain = make_events(24_000, n_signal=200)
+    view, score = following_the_mass(plain), norm.ppf(honest(plain))
+    middle = (view.mass >= 2620) & (view.mass < 2780)
+    assert not any(middle_reports(score, view).values())
+    assert middle_reports(score + 0.3 * middle, view)["local lift"]
+    listed = score.copy()
+    listed[rng.choice(np.flatnonzero(middle), 100, replace=False)] = 9.0
+    assert any(middle_reports(listed, view).values())
 
 
 def test_reports_say_their_numbers(make_events) -> None:

@@ -1,17 +1,10 @@
-"""Training of the dense autoencoder with torch (imported only here), and what can go wrong.
-
-Adam with a cosine schedule; kept are the weights of the epoch with the best loss on held-out
-events. All randomness comes from one numpy generator, so torch's global state is neither read nor
-changed. On a CPU one thread is used, so that the scores depend on the seed alone; trainings run
-side by side instead.
-"""
+"""Training of the dense autoencoder with torch, and what can go wrong; see `gradient_descent`."""
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +12,14 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
-from bumpscout_tools.detectors.protocol import Progress, Stop, check_stop
+from bumpscout_tools.detectors.gradient_descent import (
+    Layers,
+    descend,
+    device_of,
+    mean_loss,
+    one_thread,
+)
+from bumpscout_tools.detectors.protocol import Progress, Stop
 from bumpscout_tools.detectors.settings import AutoencoderSettings
 from bumpscout_tools.errors import DetectorError
 
@@ -27,7 +27,6 @@ __all__ = ["TrainedAutoencoder", "train"]
 
 FloatArray = npt.NDArray[np.float64]
 Float32Array = npt.NDArray[np.float32]
-Layers = list[torch.Tensor]
 
 HELD_OUT = 0.1
 BLOCK = 8192
@@ -38,8 +37,6 @@ MAX_RELATIVE_LOSS = 0.98
 MIN_LATENT_SPREAD = 1e-4
 """Largest spread of a latent, relative to its largest size, below which it says nothing."""
 SMALLEST_LOSS = 1e-30
-MIN_STEPS = 50
-"""Steps of an epoch: few events are taken in smaller batches, else an epoch would teach nothing."""
 
 _ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "leaky-relu": functional.leaky_relu,
@@ -73,9 +70,9 @@ class TrainedAutoencoder:
     def score(self, features: FloatArray, mass: FloatArray) -> FloatArray:
         """Return ln(loss) (n,) of the rows (n, k); the mass is not looked at."""
         del mass
-        device = _device(self.settings, _n_weights(self.layers))
+        device = _device(self.settings, self.layers)
         score = np.empty(len(features))
-        with _one_thread(), torch.no_grad():
+        with one_thread(), torch.no_grad():
             layers = [torch.from_numpy(layer).to(device) for layer in self.layers]
             for start in range(0, len(features), BLOCK):
                 rows = slice(start, start + BLOCK)
@@ -88,6 +85,17 @@ class TrainedAutoencoder:
                 "inputs are probably beyond any scale. Check the ranges of the features."
             )
         return score
+
+    def slopes(self, features: FloatArray) -> FloatArray:
+        """Return the gradient (n, k) of the score at the rows (n, k)."""
+        device = _device(self.settings, self.layers)
+        with one_thread():
+            layers = [torch.from_numpy(layer).to(device) for layer in self.layers]
+            inputs = _inputs(features, self.centre, self.spread).to(device).requires_grad_(True)
+            loss = _losses(layers, inputs, self.settings)
+            total = torch.log(loss.clamp_min(SMALLEST_LOSS)).sum()
+            (found,) = torch.autograd.grad(total, inputs)
+        return np.asarray(found.double().cpu().numpy() / self.spread, dtype=np.float64)
 
 
 def train(
@@ -112,58 +120,35 @@ def train(
         spread = np.where(spread > 1e-12 * np.maximum(np.abs(centre), 1e-12), spread, 1.0)
     widths = (k, *settings.hidden, *settings.hidden[-2::-1], k)
     start = _initial(widths, settings, rng)
-    device = _device(settings, _n_weights(start))
-    with _one_thread():
+    device = _device(settings, start)
+    with one_thread():
         data = _inputs(features, centre, spread)[torch.from_numpy(rng.permutation(n))].to(device)
         held = max(1, int(HELD_OUT * n))
         layers = [torch.from_numpy(layer).to(device).requires_grad_(True) for layer in start]
-        kept, epochs = _descend(layers, data[held:], data[:held], settings, rng, stop, progress)
+        kept, epochs = descend(
+            *(_Objective(settings), layers, data[held:], data[:held], settings, rng),
+            stop=stop,
+            progress=progress,
+        )
         relative = _check(kept, data[held:], data[:held], settings)
     arrays = tuple(layer.cpu().numpy().copy() for layer in kept)
     return TrainedAutoencoder(settings, centre, spread, arrays, epochs, relative)
 
 
-def _descend(
-    layers: Layers,
-    data: torch.Tensor,
-    held_out: torch.Tensor,
-    settings: AutoencoderSettings,
-    rng: np.random.Generator,
-    stop: Stop | None,
-    progress: Progress | None,
-) -> tuple[Layers, int]:
-    """Return the best weights and the number of epochs."""
-    batch = max(1, min(settings.batch, len(data) // MIN_STEPS))
-    per_epoch = len(data) // batch
-    optimiser = torch.optim.Adam(layers, lr=settings.learning_rate)
-    best, best_loss, best_epoch = [layer.detach().clone() for layer in layers], math.inf, 0
-    total = settings.epochs * per_epoch
-    for epoch in range(settings.epochs):
-        check_stop(stop)
-        order = torch.from_numpy(rng.permutation(len(data))).to(data.device)
-        for i in range(per_epoch):
-            rate = 0.5 * (1 + math.cos(math.pi * (epoch * per_epoch + i) / total))
-            for group in optimiser.param_groups:
-                group["lr"] = settings.learning_rate * rate
-            loss = _losses(layers, data[order[i * batch : (i + 1) * batch]], settings).mean()
-            optimiser.zero_grad()
-            torch.autograd.backward(loss)
-            optimiser.step()
-        loss_held = _mean_loss(layers, held_out, settings)
-        if not math.isfinite(loss_held):
-            raise DetectorError(
-                f"The autoencoder's loss is {loss_held} after epoch {epoch + 1}: the training "
-                "diverged. Lower learning_rate, set standardise, or check the ranges of the "
-                "features."
-            )
-        if loss_held < best_loss:
-            best = [layer.detach().clone() for layer in layers]
-            best_loss, best_epoch = loss_held, epoch
-        if progress is not None:
-            progress(epoch + 1, settings.epochs)
-        if epoch - best_epoch >= settings.patience:
-            break
-    return best, epoch + 1
+@dataclass(frozen=True)
+class _Objective:
+    """The mean reconstruction loss."""
+
+    settings: AutoencoderSettings
+    name: str = "autoencoder"
+    remedy: str = "Lower learning_rate, set standardise, or check the ranges of the features."
+    block: int = BLOCK
+
+    def step_loss(self, layers: Layers, rows: torch.Tensor) -> torch.Tensor:
+        return self.losses(layers, rows).mean()
+
+    def losses(self, layers: Layers, rows: torch.Tensor) -> torch.Tensor:
+        return _losses(layers, rows, self.settings)
 
 
 def _check(
@@ -180,7 +165,7 @@ def _check(
         spread = float((latent.std(dim=0, correction=0) / size).max())
         constant = data.median(dim=0).values if settings.loss == "mae" else data.mean(dim=0)
         reference = float(_distance(held_out, constant.expand_as(held_out), settings).mean())
-    relative = _mean_loss(layers, held_out, settings) / max(reference, SMALLEST_LOSS)
+    relative = mean_loss(_Objective(settings), layers, held_out) / max(reference, SMALLEST_LOSS)
     if spread < MIN_LATENT_SPREAD or relative > MAX_RELATIVE_LOSS:
         raise DetectorError(
             f"The autoencoder's latent space collapsed: its spread is {spread:.1g} of its size, "
@@ -214,15 +199,6 @@ def _distance(
     return (difference.abs() if settings.loss == "mae" else difference.square()).mean(dim=1)
 
 
-def _mean_loss(layers: Layers, inputs: torch.Tensor, settings: AutoencoderSettings) -> float:
-    with torch.no_grad():
-        parts = [
-            float(_losses(layers, block, settings).double().sum())
-            for block in torch.split(inputs, BLOCK)
-        ]
-    return sum(parts) / len(inputs)
-
-
 def _initial(
     widths: tuple[int, ...], settings: AutoencoderSettings, rng: np.random.Generator
 ) -> list[Float32Array]:
@@ -235,33 +211,13 @@ def _initial(
     return start
 
 
-def _n_weights(layers: list[Float32Array] | tuple[Float32Array, ...]) -> int:
-    return sum(layer.size for layer in layers)
+def _device(
+    settings: AutoencoderSettings, layers: list[Float32Array] | tuple[Float32Array, ...]
+) -> torch.device:
+    n_weights = sum(layer.size for layer in layers)
+    return device_of(settings.device, gains=n_weights >= GPU_WEIGHTS)
 
 
 def _inputs(features: FloatArray, centre: FloatArray, spread: FloatArray) -> torch.Tensor:
     with np.errstate(over="ignore"):
         return torch.from_numpy(((features - centre) / spread).astype(np.float32))
-
-
-def _device(settings: AutoencoderSettings, n_weights: int) -> torch.device:
-    if settings.device == "cpu":
-        return torch.device("cpu")
-    there = torch.cuda.is_available()
-    if settings.device == "cuda" and not there:
-        raise DetectorError(
-            "The plan asks for device cuda, but torch finds no CUDA device here; use device auto "
-            "or cpu."
-        )
-    gains = settings.device == "cuda" or n_weights >= GPU_WEIGHTS
-    return torch.device("cuda" if there and gains else "cpu")
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from bumpscout_tools.detectors.boosting import BoostedEnsemble, train_ensemble
-from bumpscout_tools.detectors.protocol import Progress, Stop, check_stop
+from bumpscout_tools.detectors.classifier import TrainedClassifier, train_classifier
+from bumpscout_tools.detectors.protocol import Progress, Stop
 from bumpscout_tools.detectors.settings import CathodeSettings
+from bumpscout_tools.detectors.sidebands import fit_outside, inside_window
 from bumpscout_tools.errors import DetectorError
 
 if TYPE_CHECKING:
@@ -24,14 +25,14 @@ MIN_WINDOW_EVENTS = 20
 
 @dataclass(frozen=True)
 class Cathode:
-    """Boosted trees that tell the events of a signal window from background made for it.
+    """A classifier that tells the events of a signal window from background made for it.
 
     The density of the features given the mass is fitted to all events outside the window; it is
     interpolated into the window and sampled at the masses of the events there, `oversample` times;
     a classifier learns data against these samples (arXiv:2109.00546). Features may depend on the
     mass, as long as they do so smoothly. Here the density is `detectors.density`'s, whose
-    parameters are polynomials of `degree` in the logarithm of the mass, and the classifier is an
-    ensemble of boosted trees.
+    parameters are polynomials of `degree` in the logarithm of the mass, and the classifier that of
+    `train_classifier`.
 
     With `latent` the classifier works in the latent space of the density (LaCATHODE,
     arXiv:2210.14924), where the background is the same at each mass, so that a cut does not sculpt
@@ -62,34 +63,17 @@ class Cathode:
             DetectorError: if there are too few events inside or outside the window.
             TrainingStopped: if `stop` said so.
         """
-        from bumpscout_tools.detectors.density import ConditionalDensity
-
-        if window_gev is None:
-            raise DetectorError("CATHODE needs a signal window.")
-        low, high = window_gev
-        inside = (mass >= low) & (mass < high)
+        inside = inside_window("CATHODE", mass, window_gev, MIN_WINDOW_EVENTS)
         n = int(inside.sum())
-        if n < MIN_WINDOW_EVENTS or not (mass < low).any() or not (mass >= high).any():
-            raise DetectorError(
-                f"CATHODE cannot be trained for the window {low:.0f}-{high:.0f} GeV: {n} events "
-                f"inside (at least {MIN_WINDOW_EVENTS} are needed), {int((mass < low).sum())} "
-                f"below and {int((mass >= high).sum())} above. Use wider windows or fewer folds."
-            )
-
-        def watch(done: int, total: int) -> None:
-            check_stop(stop)
-            if progress is not None:
-                progress(done, total)
-
-        check_stop(stop)
-        density = ConditionalDensity.fit(
-            features[~inside],
-            mass[~inside],
-            seed=seed,
+        density = fit_outside(
+            features,
+            mass,
+            inside,
             degree=self.settings.degree,
             steps=self.settings.steps,
-            threads=1,
-            progress=watch,
+            seed=seed,
+            stop=stop,
+            progress=progress,
         )
         copies = self.settings.oversample
         at = np.tile(mass[inside], copies)
@@ -99,10 +83,10 @@ class Cathode:
             data, template = density.latent(data, mass[inside]), density.latent(template, at)
         if not np.isfinite(template).all():
             raise DetectorError(
-                f"The density fitted outside {low:.0f}-{high:.0f} GeV gives values that are not "
-                "finite inside; check the ranges of the features."
+                "The density fitted outside the window gives values that are not finite inside; "
+                "check the ranges of the features."
             )
-        ensemble = train_ensemble(
+        classifier = train_classifier(
             np.concatenate([data, template]),
             np.repeat([True, False], [n, len(at)]),
             np.repeat([1.0, 1.0 / copies], [n, len(at)]),
@@ -110,18 +94,18 @@ class Cathode:
             seed,
             stop=stop,
         )
-        return TrainedCathode(ensemble, density if self.settings.latent else None)
+        return TrainedCathode(classifier, density if self.settings.latent else None)
 
 
 @dataclass(frozen=True)
 class TrainedCathode:
     """The classifier, and the density where it works in the latent space."""
 
-    ensemble: BoostedEnsemble
+    classifier: TrainedClassifier
     density: ConditionalDensity | None
 
     def score(self, features: FloatArray, mass: FloatArray) -> FloatArray:
-        """Return the raw score (n,); the mass (n,) in GeV is used in the latent space only."""
+        """Return the classifier's score (n,); the mass (n,) in GeV matters in the latent space."""
         if self.density is not None:
             features = self.density.latent(features, mass)
-        return self.ensemble.score(features)
+        return self.classifier.score(features)

@@ -5,14 +5,18 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import rankdata
 
+from bumpscout_tools.detectors.combine import Combination, combined
 from bumpscout_tools.detectors.copies import refuse_copies
+from bumpscout_tools.detectors.flat_cuts import flat_scores
 from bumpscout_tools.detectors.folds import fold_of, order_of, rank_within_folds
 from bumpscout_tools.detectors.inputs import inputs_of
-from bumpscout_tools.detectors.protocol import Detector, Progress, Stop, check_stop
+from bumpscout_tools.detectors.protocol import Detector, NeedsNames, Progress, Stop, check_stop
 from bumpscout_tools.errors import TrainingStopped
 from bumpscout_tools.events.view import View
 
@@ -32,13 +36,15 @@ def cross_fit(
     progress: Progress | None = None,
     stop: Stop | None = None,
     allow_copies: bool = False,
+    decorrelate: Literal["none", "quantile"] = "none",
 ) -> FloatArray:
     """Score every event in every signal window by k-folding.
 
     Each event keeps the models of its own fold, inside and outside the window (averaging all
     folds outside makes a step at the window's edge), and is ranked within its fold. A detector
     that knows nothing of windows is trained once a fold on the events of all masses, and its
-    score is repeated for each window.
+    score is repeated for each window. Members of a combination are cross-fitted one by one, and
+    what is combined is ranked among all events.
 
     Args:
         detector: what is trained for each window and fold.
@@ -52,6 +58,8 @@ def cross_fit(
         stop: asked between the steps of all trainings; True ends them and nothing is returned.
         allow_copies: score events that occur under several ids in several folds all the same;
             only to show the fake bumps that they make.
+        decorrelate: "quantile" gives each score as its place among events of its mass, so that cuts
+            are flat in the mass; see `flat_scores`.
 
     Returns:
         (n, n_windows) rank within the fold in (0, 1), higher is more anomalous.
@@ -61,6 +69,27 @@ def cross_fit(
             in other folds.
         TrainingStopped: if `stop` said so.
     """
+    if isinstance(detector, NeedsNames):
+        detector = detector.named(features)
+    if isinstance(detector, Combination):
+        seeds = np.random.SeedSequence(seed).generate_state(len(detector.members()), np.uint32) // 4
+        parts = [
+            cross_fit(
+                member,
+                view,
+                windows_gev,
+                features=features,
+                seed=int(own),
+                n_jobs=n_jobs,
+                progress=progress,
+                stop=stop,
+                allow_copies=allow_copies,
+            )
+            for member, own in zip(detector.members(), seeds, strict=True)
+        ]
+        score = combined(parts, detector.settings.rule)
+        score = np.asarray((rankdata(score, axis=0) - 0.5) / len(view), dtype=np.float64)
+        return flat_scores(score, view, windows_gev) if decorrelate == "quantile" else score
     order = order_of(view.event_id, view.mass)
     inputs, mass = inputs_of(view, features)[order], view.mass[order]
     fold = fold_of(view.event_id[order], detector.folds, seed)
@@ -101,7 +130,8 @@ def cross_fit(
     ranks = np.empty_like(raw)
     for column in range(raw.shape[1]):
         ranks[order, column] = rank_within_folds(raw[:, column], fold)
-    return ranks if detector.uses_window else np.repeat(ranks, len(windows_gev), axis=1)
+    ranks = ranks if detector.uses_window else np.repeat(ranks, len(windows_gev), axis=1)
+    return flat_scores(ranks, view, windows_gev) if decorrelate == "quantile" else ranks
 
 
 def _raise_first(futures: list[Future[None]]) -> None:

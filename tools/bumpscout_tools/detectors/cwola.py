@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from bumpscout_tools.detectors.boosting import BoostedEnsemble, train_ensemble
+from bumpscout_tools.detectors.classifier import TrainedClassifier, train_classifier
 from bumpscout_tools.detectors.protocol import Progress, Stop
 from bumpscout_tools.detectors.settings import CwolaSettings
 from bumpscout_tools.errors import DetectorError
@@ -22,7 +22,7 @@ MIN_CLASS_EVENTS = 20
 
 @dataclass(frozen=True)
 class CwolaHunting:
-    """Boosted trees that tell the events of a signal window from those of its side bands.
+    """A classifier that tells the events of a signal window from those of its side bands.
 
     Two classes with equal background but different signal fractions are enough: the optimal
     classifier between them is also optimal between signal and background (Metodiev et al.,
@@ -73,7 +73,7 @@ class CwolaHunting:
         weight = np.ones(len(rows))
         weight[below[rows]] = 0.5 * inside.sum() / below.sum()
         weight[above[rows]] = 0.5 * inside.sum() / above.sum()
-        ensemble = train_ensemble(
+        classifier = train_classifier(
             features[rows],
             inside[rows],
             weight,
@@ -82,16 +82,16 @@ class CwolaHunting:
             stop=stop,
             progress=progress,
         )
-        return TrainedCwola(ensemble)
+        return TrainedCwola(classifier)
 
 
 @dataclass(frozen=True)
 class TrainedCwola:
     """The classifier of one window."""
 
-    ensemble: BoostedEnsemble
+    classifier: TrainedClassifier
 
     def score(self, features: FloatArray, mass: FloatArray) -> FloatArray:
-        """Return the mean raw score (n,) of the members; the mass is not looked at."""
+        """Return the score (n,) of the classifier; the mass is not looked at."""
         del mass
-        return self.ensemble.score(features)
+        return self.classifier.score(features)

@@ -14,8 +14,9 @@ from bumpscout_tools.detectors.copies import refuse_copies
 from bumpscout_tools.detectors.folds import set_aside
 from bumpscout_tools.detectors.inputs import inputs_of
 from bumpscout_tools.detectors.make import make_detector
-from bumpscout_tools.detectors.protocol import Detector, Progress, Stop, check_stop
+from bumpscout_tools.detectors.protocol import Detector, NeedsNames, Progress, Stop, check_stop
 from bumpscout_tools.detectors.settings import FIXED_DETECTORS
+from bumpscout_tools.detectors.vae import VaeDetector
 from bumpscout_tools.errors import ConfigurationError
 from bumpscout_tools.events.view import View
 
@@ -72,7 +73,8 @@ def fixed_scores(
 
     The scores of the other events are independent of the training given the trained detector, so
     their spectra can be scanned with the scores held fixed: toys and replays need no retraining.
-    The settings' `train_share` says how large the share is.
+    The settings' `train_share` says how large the share is; where they define a control
+    sample, that sample is what is set aside.
 
     Args:
         detector: name, settings and features.
@@ -95,10 +97,13 @@ def fixed_scores(
             f"scores come from {', '.join(FIXED_DETECTORS)}."
         )
     made = make_detector(detector.name, detector.settings.model_dump())
+    if isinstance(made, NeedsNames):
+        made = made.named(detector.features)
     inputs = inputs_of(view, detector.features)
     share: float | None = getattr(detector.settings, "train_share", None)
-    if share is not None:
-        refuse_copies(view, set_aside(view.event_id, share, seed).astype(np.int64))
+    aside = _set_aside(made, inputs, view.event_id, share, seed)
+    if aside.any():
+        refuse_copies(view, aside.astype(np.int64))
     return score_by_share(
         made, inputs, view.event_id, share, seed, n_jobs, stop=stop, progress=progress
     )
@@ -124,7 +129,8 @@ def score_by_share(
         detector: one that knows nothing of windows.
         inputs: (n, k), float32 or float64.
         event_id: (n,) identifier of the original event; copies share one.
-        share: of the events to train on, in (0, 1); None for what is not trained.
+        share: of the events to train on, in (0, 1); None for what is not trained. A control sample
+            of the detector's settings takes its place.
         seed: fixes share and training.
         n_jobs: threads for scoring.
         stop: asked between steps of the training.
@@ -139,9 +145,7 @@ def score_by_share(
         raise ConfigurationError("A detector that needs a signal window has no fixed scores.")
     n = len(event_id)
     order = np.argsort(event_id, kind="stable")
-    trained_on = np.zeros(n, dtype=bool)
-    if share is not None:
-        trained_on = set_aside(event_id, share, seed)
+    trained_on = _set_aside(detector, inputs, event_id, share, seed)
     rows = order[trained_on[order]]
     no_mass = np.zeros(0)
     fitted = detector.fit(
@@ -160,6 +164,22 @@ def score_by_share(
         ):
             score[order[start : start + BLOCK]] = part
     return FixedScores(score, trained_on)
+
+
+def _set_aside(
+    detector: Detector,
+    inputs: npt.NDArray[np.float64] | npt.NDArray[np.float32],
+    event_id: npt.NDArray[np.uint64],
+    share: float | None,
+    seed: int,
+) -> BoolArray:
+    """Return which events (n,) are trained on: a share of all, or the control sample."""
+    control = detector.control_rows(inputs) if isinstance(detector, VaeDetector) else None
+    if control is not None:
+        return np.isin(event_id, event_id[control])
+    if share is None:
+        return np.zeros(len(event_id), dtype=bool)
+    return set_aside(event_id, share, seed)
 
 
 def _as_float(values: npt.NDArray[np.float64] | npt.NDArray[np.float32]) -> FloatArray:

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-import lightgbm
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
 from scipy.special import ndtri
 from scipy.stats import rankdata
 
+from bumpscout_tools.detectors.guards_explained import (
+    explained_variance,
+    explaining_features,
+    predict,
+    regression,
+)
+from bumpscout_tools.detectors.guards_mass import (
+    mass_classifier,
+    sculpting,
+    sideband_correlation,
+)
+from bumpscout_tools.detectors.guards_report import GuardReport
 from bumpscout_tools.events.view import View
 
 __all__ = [
@@ -34,18 +44,6 @@ MAX_LIFT = 4.0
 MIN_REST_EVENTS = 50
 
 
-class GuardReport(BaseModel):
-    """The answer of one guard about one score; a guard that fired forbids a claim."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str
-    fired: bool
-    value: float | None
-    threshold: float | None
-    message: str
-
-
 def guard_score(
     score: FloatArray,
     view: View,
@@ -55,6 +53,9 @@ def guard_score(
     n_expected: float,
 ) -> tuple[GuardReport, ...]:
     """Run all guards on the score behind one bump.
+
+    Where the features follow the mass, what explains the score may be their places among events of
+    the same mass instead (`guards_explained`).
 
     Args:
         score: (n,) higher is more anomalous.
@@ -67,15 +68,20 @@ def guard_score(
     low, high = window_gev
     near = (view.mass >= low * low / high) & (view.mass < high * high / low)
     inside = (view.mass >= low) & (view.mass < high)
+    side = near & ~inside
     bump = (view.mass >= interval_gev[0]) & (view.mass < interval_gev[1])
     rank = rankdata(score[near]) / near.sum()
-    selected, again = _selections(score, view.features, inside, efficiency)
+    features = explaining_features(rank, view.features, view.mass, near, inside)
+    selected, again = _selections(score, features, inside, efficiency)
     return (
         mass_dependence(rank, view.mass[near]),
-        feature_consistency(rank, view.features[near], inside[near]),
+        feature_consistency(rank, features[near], inside[near]),
         selection_consistency(selected, again, bump, n_expected),
         selection_symmetry(selected, again, inside, bump),
-        local_lift(score, view.features, near, inside, bump),
+        local_lift(score, features, near, inside, bump),
+        sideband_correlation(score[side], view.mass[side]),
+        mass_classifier(rankdata(score[side]), view.mass[side], window_gev),
+        sculpting(selected, view.mass, inside),
     )
 
 
@@ -123,9 +129,9 @@ def feature_consistency(rank: FloatArray, features: FloatArray, inside: BoolArra
     """
     outside = np.flatnonzero(~inside)
     train, held_out = outside[::2], outside[1::2]
-    booster = _regression(features[train], rank[train], trees=40, learning_rate=0.2)
-    r2_out = _r2(rank[held_out], _predict(booster, features[held_out]))
-    r2_in = _r2(rank[inside], _predict(booster, features[inside]))
+    booster = regression(features[train], rank[train], trees=40, learning_rate=0.2)
+    r2_out = explained_variance(rank[held_out], predict(booster, features[held_out]))
+    r2_in = explained_variance(rank[inside], predict(booster, features[inside]))
     ratio = r2_in / r2_out if r2_out > 0 else 0.0
     fired = r2_out < MIN_FEATURE_R2 or ratio < MIN_R2_RATIO
     return GuardReport(
@@ -242,11 +248,11 @@ def local_lift(
     rows, left = np.flatnonzero(near), np.empty(len(score))
     half = np.arange(len(score)) % 2 == 0
     for train, test in ((half, ~half), (~half, half)):
-        booster = _regression(
+        booster = regression(
             features[train & ~inside], quantile[train & ~inside], trees=150, learning_rate=0.1
         )
         scored = rows[test[rows]]
-        left[scored] = quantile[scored] - _predict(booster, features[scored])
+        left[scored] = quantile[scored] - predict(booster, features[scored])
     rest = inside & ~bump
     if rest.sum() < MIN_REST_EVENTS:
         rest = near & ~inside
@@ -286,35 +292,8 @@ def _selections(
     learned = np.empty(len(score))
     for train, test in ((half, ~half), (~half, half)):
         rows = train & ~inside
-        booster = _regression(features[rows], tail[rows], trees=80, learning_rate=0.1)
-        learned[test] = _predict(booster, features[test])
+        booster = regression(features[rows], tail[rows], trees=80, learning_rate=0.1)
+        learned[test] = predict(booster, features[test])
     n_outside = int((selected & ~inside).sum())
     threshold = np.sort(learned[~inside])[-n_outside] if n_outside else np.inf
     return selected, learned >= threshold
-
-
-def _regression(
-    features: FloatArray, target: FloatArray, *, trees: int, learning_rate: float
-) -> lightgbm.Booster:
-    parameters = {
-        "objective": "regression",
-        "num_leaves": 31,
-        "learning_rate": learning_rate,
-        "min_data_in_leaf": 10,
-        "num_threads": 1,
-        "deterministic": True,
-        "force_row_wise": True,
-        "seed": 1,
-        "verbosity": -1,
-    }
-    data = lightgbm.Dataset(features, label=target, params={"verbosity": -1})
-    return lightgbm.train(parameters, data, num_boost_round=trees)
-
-
-def _predict(booster: lightgbm.Booster, features: FloatArray) -> FloatArray:
-    return np.asarray(booster.predict(features, num_threads=1), dtype=np.float64)
-
-
-def _r2(true: FloatArray, predicted: FloatArray) -> float:
-    total = float(((true - true.mean()) ** 2).sum())
-    return max(-1.0, 1.0 - float(((true - predicted) ** 2).sum()) / total) if total > 0 else 0.0

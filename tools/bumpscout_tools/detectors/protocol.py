@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import ClassVar, Protocol
+from collections.abc import Callable, Sequence
+from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from bumpscout_tools.errors import TrainingStopped
 
-__all__ = ["Detector", "Fitted", "Progress", "Stop", "check_stop"]
+__all__ = ["Detector", "Fitted", "NeedsNames", "Progress", "Stop", "check_stop"]
 
 FloatArray = npt.NDArray[np.float64]
 Window = tuple[float, float]
@@ -70,6 +70,19 @@ class Detector(Protocol):
         Raises:
             DetectorError: if it cannot be trained on these rows, or the training failed.
             TrainingStopped: if `stop` said so.
+        """
+        ...
+
+
+@runtime_checkable
+class NeedsNames(Protocol):
+    """A detector that treats features by what they are, so that it must know their names."""
+
+    def named(self, features: Sequence[str]) -> Detector:
+        """Return the detector for inputs of these names, in this order.
+
+        Raises:
+            DetectorError: if it cannot be trained on these features.
         """
         ...
 

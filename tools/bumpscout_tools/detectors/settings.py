@@ -11,6 +11,14 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from bumpscout_tools.detectors.settings_classifier import (
+    CathodeSettings,
+    CwolaSettings,
+    TagNTrainSettings,
+)
+from bumpscout_tools.detectors.settings_combination import CombinationSettings
+from bumpscout_tools.detectors.settings_density import AnodeSettings, QuakSettings, RAnodeSettings
+from bumpscout_tools.detectors.settings_vae import VaeSettings
 from bumpscout_tools.errors import ConfigurationError
 
 __all__ = [
@@ -18,55 +26,23 @@ __all__ = [
     "FIXED_DETECTORS",
     "RMM_PRESET",
     "SETTINGS",
+    "AnodeSettings",
     "AutoencoderSettings",
     "CathodeSettings",
     "ColumnSettings",
+    "CombinationSettings",
     "CwolaSettings",
     "DetectorName",
     "DetectorSettings",
     "IsolationForestSettings",
+    "QuakSettings",
+    "RAnodeSettings",
+    "TagNTrainSettings",
+    "VaeSettings",
     "settings_of",
 ]
 
 TrainShare = Annotated[float, Field(gt=0, le=0.5)]
-
-
-class CwolaSettings(BaseModel):
-    """CWoLa hunting (arXiv:1902.02634) with k-fold ensembles of boosted trees."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    folds: int = Field(default=5, ge=2, le=20)
-    members: int = Field(default=2, ge=1, le=50, description="trainings averaged per fold")
-    trees: int = Field(default=40, ge=5, le=2000)
-    leaves: int = Field(default=16, ge=2, le=256)
-    learning_rate: float = Field(default=0.08, gt=0, le=1)
-    min_child_events: int = Field(default=100, ge=1)
-    sideband_windows: float = Field(
-        default=1.0, gt=0, le=5, description="width of each side band in units of the window's"
-    )
-
-
-class CathodeSettings(BaseModel):
-    """CATHODE (arXiv:2109.00546): window data against background interpolated from outside."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    folds: int = Field(default=5, ge=2, le=20)
-    members: int = Field(default=2, ge=1, le=50, description="trainings averaged per fold")
-    trees: int = Field(default=40, ge=5, le=2000)
-    leaves: int = Field(default=16, ge=2, le=256)
-    learning_rate: float = Field(default=0.08, gt=0, le=1)
-    min_child_events: int = Field(default=100, ge=1)
-    oversample: int = Field(default=4, ge=1, le=50, description="samples for each window event")
-    steps: int = Field(default=400, ge=20, le=100_000, description="gradient steps of the density")
-    degree: int = Field(
-        default=2, ge=0, le=4, description="power of log mass up to which the density varies"
-    )
-    latent: bool = Field(
-        default=False,
-        description="classify in the latent space of the density (LaCATHODE, arXiv:2210.14924)",
-    )
 
 
 class ColumnSettings(BaseModel):
@@ -168,22 +144,50 @@ RMM_PRESET: MappingProxyType[str, Any] = MappingProxyType(
     }
 )
 
-DetectorName = Literal["cwola", "cathode", "column", "isolation-forest", "autoencoder"]
+DetectorName = Literal[
+    "cwola",
+    "cathode",
+    "anode",
+    "r-anode",
+    "quak",
+    "tag-n-train",
+    "column",
+    "isolation-forest",
+    "autoencoder",
+    "vae",
+    "combination",
+]
 DetectorSettings = (
-    CwolaSettings | CathodeSettings | ColumnSettings | IsolationForestSettings | AutoencoderSettings
+    CwolaSettings
+    | CathodeSettings
+    | AnodeSettings
+    | RAnodeSettings
+    | QuakSettings
+    | TagNTrainSettings
+    | ColumnSettings
+    | IsolationForestSettings
+    | AutoencoderSettings
+    | VaeSettings
+    | CombinationSettings
 )
 
 SETTINGS: MappingProxyType[str, type[DetectorSettings]] = MappingProxyType(
     {
         "cwola": CwolaSettings,
         "cathode": CathodeSettings,
+        "anode": AnodeSettings,
+        "r-anode": RAnodeSettings,
+        "quak": QuakSettings,
+        "tag-n-train": TagNTrainSettings,
         "column": ColumnSettings,
         "isolation-forest": IsolationForestSettings,
         "autoencoder": AutoencoderSettings,
+        "vae": VaeSettings,
+        "combination": CombinationSettings,
     }
 )
 DETECTOR_NAMES: tuple[str, ...] = get_args(DetectorName)
-FIXED_DETECTORS: tuple[str, ...] = ("column", "isolation-forest", "autoencoder")
+FIXED_DETECTORS: tuple[str, ...] = ("column", "isolation-forest", "autoencoder", "vae")
 """Detectors that can score events without having learned from them or from their masses."""
 
 

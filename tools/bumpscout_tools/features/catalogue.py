@@ -7,13 +7,15 @@ from types import MappingProxyType
 from typing import Literal
 
 from bumpscout_tools.features.dijet import DIJET_FEATURES
+from bumpscout_tools.features.jet_constituents import DELTA_ETA, constituent_names
 from bumpscout_tools.features.rmm import rmm_columns
 from bumpscout_tools.features.substructure import BETAS, N_MAX
 
 __all__ = ["FEATURES", "FEATURE_SETS", "Inputs", "expand_sets", "inputs_of_features", "tau_name"]
 
-Inputs = Literal["dijet", "rmm"]
-"""What a view may hold: features of two jets, or the rapidity-mass matrix."""
+Inputs = Literal["dijet", "rmm", "constituents"]
+"""What a view may hold: features of two jets, the rapidity-mass matrix of all objects, or features
+and constituents of two jets."""
 
 _JETS = ("light", "heavy")
 _SIDE = {"light": "the lighter jet", "heavy": "the heavier jet"}
@@ -72,12 +74,13 @@ FEATURE_SETS: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
             *(tau_name(n, b, side) for b in BETAS for n in range(1, N_MAX + 1) for side in _JETS),
         ),
         "rmm": tuple(column.name for column in rmm_columns()),
+        "constituents": constituent_names(),
     }
 )
 """Named sets of features: the baseline of arXiv:2109.00546 and the three extended sets of
 arXiv:2309.13111 (ratios up to tau_54, tau_1 to tau_5, tau_1 to tau_9 for three exponents), where
 m_J1 is the mass of the lighter jet and Delta m_J the difference of the two; ``rmm``, the 1287
-inputs of the rapidity-mass matrix."""
+inputs of the rapidity-mass matrix; ``constituents``, 3 numbers of 100 constituents of two jets."""
 
 
 def expand_sets(names: Iterable[str]) -> tuple[str, ...]:
@@ -91,9 +94,16 @@ def expand_sets(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def inputs_of_features(names: Iterable[str]) -> Inputs:
-    """Return which view has these features: that of the matrix if any of them is one of its cells.
+    """Return which view has these features: of the matrix or of constituents if any is of theirs.
 
     >>> inputs_of_features(["mj_light"]), inputs_of_features(["m_j1_b2"])
     ('dijet', 'rmm')
+    >>> inputs_of_features(["mj_light", "deta_jj"])
+    'constituents'
     """
-    return "dijet" if set(FEATURE_SETS["rmm"]).isdisjoint(names) else "rmm"
+    wanted = set(names)
+    if not wanted.isdisjoint(FEATURE_SETS["rmm"]):
+        return "rmm"
+    if not wanted.isdisjoint((*FEATURE_SETS["constituents"], DELTA_ETA)):
+        return "constituents"
+    return "dijet"

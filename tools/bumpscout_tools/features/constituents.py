@@ -13,7 +13,7 @@ from bumpscout_tools.events.table import EventTable, Particles
 from bumpscout_tools.features.clustering import LeadingJets, leading_jets
 from bumpscout_tools.features.substructure import BETAS, N_MAX, mass_of, soft_drop, subjettiness
 
-__all__ = ["BETA_TAGS", "four_momenta", "jet_table"]
+__all__ = ["BETA_TAGS", "four_momenta", "jet_table", "jets_of"]
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -23,7 +23,9 @@ BETA_TAGS = ("5", "1", "2")
 """What stands for the exponents 0.5, 1 and 2 in the names of columns."""
 
 
-def jet_table(table: EventTable, *, radius: float = 1.0) -> EventTable:
+def jet_table(
+    table: EventTable, *, radius: float = 1.0, jets: LeadingJets | None = None
+) -> EventTable:
     """Compute the jets of the LHC Olympics feature layout, and their substructure.
 
     Constituents that a file assigns to the fat jets of its own (``fatjet``) are taken as they are,
@@ -34,6 +36,7 @@ def jet_table(table: EventTable, *, radius: float = 1.0) -> EventTable:
     Args:
         table: n events with particles of the kind ``constituents``.
         radius: R of the clustering, of the subjettiness and of soft drop (z_cut 0.1, beta 0).
+        jets: what `jets_of` gave for these events and this radius, to spare its time.
 
     Returns:
         n events with the columns `FEATURE_COLUMNS` (j1 the harder jet; tau for beta = 1) and
@@ -43,15 +46,8 @@ def jet_table(table: EventTable, *, radius: float = 1.0) -> EventTable:
         InputDataError: if the table has no constituents.
         MissingExtraError: if jets must be clustered and FastJet is not installed.
     """
-    parts = table.particles.get("constituents")
-    if parts is None:
-        raise InputDataError(f"These data hold no constituents (format {table.format}).")
-    counts, momentum = four_momenta(parts)
-    given = "fatjets" in table.particles and "fatjet" in parts.extra
-    if given:
-        jets = _given_jets(table.particles["fatjets"], parts, momentum)
-    else:
-        jets = leading_jets(counts, momentum, radius=radius)
+    jets = jets_of(table, radius=radius) if jets is None else jets
+    given = _knows_its_jets(table)
     columns = {
         name: np.full(table.n_events, np.nan) for name in (*FEATURE_COLUMNS, *SUBSTRUCTURE_COLUMNS)
     }
@@ -82,6 +78,31 @@ def jet_table(table: EventTable, *, radius: float = 1.0) -> EventTable:
         triggers=table.triggers,
         weight=table.weight,
     )
+
+
+def jets_of(table: EventTable, *, radius: float = 1.0) -> LeadingJets:
+    """Return the two leading jets of the events that have two, with their constituents.
+
+    Args:
+        table: n events with particles of the kind ``constituents``.
+        radius: R of the clustering, where the file does not say which constituent is in which jet.
+
+    Raises:
+        InputDataError: if the table has no constituents.
+        MissingExtraError: if jets must be clustered and FastJet is not installed.
+    """
+    parts = table.particles.get("constituents")
+    if parts is None:
+        raise InputDataError(f"These data hold no constituents (format {table.format}).")
+    counts, momentum = four_momenta(parts)
+    if _knows_its_jets(table):
+        return _given_jets(table.particles["fatjets"], parts, momentum)
+    return leading_jets(counts, momentum, radius=radius)
+
+
+def _knows_its_jets(table: EventTable) -> bool:
+    parts = table.particles.get("constituents")
+    return parts is not None and "fatjets" in table.particles and "fatjet" in parts.extra
 
 
 def four_momenta(parts: Particles) -> tuple[IntArray, FloatArray]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +16,14 @@ from bumpscout_tools.events.table import EventTable, Particles
 from bumpscout_tools.events.view import EVENT_ID, MASS, View
 from bumpscout_tools.features.catalogue import Inputs, tau_name
 from bumpscout_tools.features.categories import object_triggers
-from bumpscout_tools.features.constituents import BETA_TAGS, jet_table
+from bumpscout_tools.features.constituents import BETA_TAGS, jet_table, jets_of
 from bumpscout_tools.features.dijet import DropReport, pair_view, tau_ratio
+from bumpscout_tools.features.jet_constituents import (
+    DELTA_ETA,
+    constituent_names,
+    constituents_of,
+    delta_eta,
+)
 from bumpscout_tools.features.rmm import rmm, rmm_columns
 from bumpscout_tools.features.rmm_config import RMM_MASSES, RmmConfig
 from bumpscout_tools.features.rmm_objects import (
@@ -28,7 +35,7 @@ from bumpscout_tools.features.rmm_objects import (
 )
 from bumpscout_tools.features.substructure import BETAS, N_MAX
 
-__all__ = ["rmm_view", "spectra_of", "view_of"]
+__all__ = ["constituent_table", "constituents_view", "rmm_view", "spectra_of", "view_of"]
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -52,7 +59,7 @@ def view_of(table: EventTable, inputs: Inputs = "dijet") -> tuple[View, DropRepo
     """Make the view of a search from the events of a file.
 
     With ``inputs="rmm"`` the features of events with objects are the rapidity-mass matrix
-    (`rmm_view`); else
+    (`rmm_view`); with ``inputs="constituents"`` those of `constituents_view` come in addition; else
 
     - LHC Olympics feature columns: m_jj and features of the two jets (`pair_view`), and further
       ones from the columns of `SUBSTRUCTURE_COLUMNS` that there are;
@@ -63,7 +70,8 @@ def view_of(table: EventTable, inputs: Inputs = "dijet") -> tuple[View, DropRepo
 
     Args:
         table: n events; GeV.
-        inputs: features of two jets, or the matrix of all objects.
+        inputs: features of two jets, the matrix of all objects, or features and constituents of
+            two jets.
 
     Returns:
         The view, in the order of the file with the row number as ``event_id``, and what was
@@ -75,6 +83,88 @@ def view_of(table: EventTable, inputs: Inputs = "dijet") -> tuple[View, DropRepo
     """
     if inputs == "rmm" and {"jets", "muons", "electrons", "photons"} & set(table.particles):
         return rmm_view(table)
+    if inputs == "constituents":
+        return constituents_view(table)
+    return _view_of(table)
+
+
+def constituents_view(table: EventTable) -> tuple[View, DropReport]:
+    """Make the view of `view_of` with the constituents of the two jets as further features.
+
+    These are the columns of `constituents_of` and |delta eta| of the jets (``deta_jj``).
+
+    Args:
+        table: n events with constituents; of fat jets, or of the whole event (then clustered), or
+            as columns that `constituent_table` has made.
+
+    Returns:
+        The view, in the order of the file with the row number as ``event_id``, and what was
+        dropped and mended. It takes 8 bytes a column: 5 GB for a million events.
+
+    Raises:
+        InputDataError: if the events have no constituents, or no event is usable.
+        MissingExtraError: if jets must be clustered and FastJet is not installed.
+    """
+    if "constituents" in table.particles:
+        table = constituent_table(table)
+    added = (DELTA_ETA, *constituent_names())
+    if not set(added) <= set(table.columns):
+        found = ", ".join([*table.particles, *table.columns][:10])
+        raise InputDataError(
+            f"These data hold no constituents of jets (format {table.format}; found {found}), so "
+            "no plan can use the features [constituents] with them. Give a file with the particles "
+            "of the events (raw LHC Olympics events, PFNano), or other features."
+        )
+    base, report = _view_of(table)
+    rows = base.event_id.astype(np.int64)
+    there = np.isfinite(table.columns[DELTA_ETA][rows])
+    if not there.any():
+        raise InputDataError("No event has two jets with constituents.")
+    kept, old = rows[there], len(base.feature_names)
+    values = np.empty((len(kept), old + len(added)))
+    values[:, :old] = base.features[there]
+    for column, name in enumerate(added, start=old):
+        values[:, column] = table.columns[name][kept]
+    view = View(
+        event_id=base.event_id[there],
+        mass=base.mass[there],
+        features=values,
+        feature_names=(*base.feature_names, *added),
+        spectra=None if base.spectra is None else base.spectra.select(there),
+    )
+    lost = int((~there).sum())
+    if lost:
+        dropped = {**report.dropped, "fewer than two jets with constituents": lost}
+        report = report.model_copy(update={"n_kept": len(view), "dropped": dropped})
+    return view, report
+
+
+def constituent_table(table: EventTable) -> EventTable:
+    """Add the columns of `constituents_of` and ``deta_jj``; NaN where an event has no two jets.
+
+    Events of particles alone get the columns of `jet_table` too, and lose the particles: a large
+    file may be converted chunk by chunk. They take 5 kB an event.
+
+    Args:
+        table: n events with constituents.
+
+    Raises:
+        InputDataError: if the events have no constituents.
+        MissingExtraError: if jets must be clustered and FastJet is not installed.
+    """
+    jets = jets_of(table)
+    alone = not {"jets", "fatjets"} & set(table.particles)
+    base = jet_table(table, jets=jets) if alone else table
+    values = np.full((table.n_events, 1 + len(constituent_names())), np.nan)
+    values[jets.event, 0] = delta_eta(jets)
+    values[jets.event, 1:] = constituents_of(jets)
+    names = (DELTA_ETA, *constituent_names())
+    columns = {name: values[:, column] for column, name in enumerate(names)}
+    return replace(base, columns=MappingProxyType({**base.columns, **columns}))
+
+
+def _view_of(table: EventTable) -> tuple[View, DropReport]:
+    """Return the view of two jets."""
     if set(FEATURE_COLUMNS) <= set(table.columns):
         return _layout(table)
     if "constituents" in table.particles and not {"jets", "fatjets"} & set(table.particles):

@@ -8,9 +8,13 @@ What to use when:
 - `trials_figure`: the tests in the order they were made, and the largest so far;
 - `replay_figure`: the null replays against the observed statistic;
 - `features_figure`: the most anomalous events against typical ones;
+- `differences_figure`: how far each feature is shifted, and its part of the score;
+- `correlation_figure`: how alike the scores of several methods are;
 - `figure_bytes`: any of them as SVG or PNG, the same bytes for the same data.
 """
 
+from bumpscout_tools.plots.correlation import correlation_figure
+from bumpscout_tools.plots.differences import differences_figure
 from bumpscout_tools.plots.features import features_figure
 from bumpscout_tools.plots.heatmap import heatmap_figure
 from bumpscout_tools.plots.replays import replay_figure
@@ -20,6 +24,8 @@ from bumpscout_tools.plots.trials import trials_figure
 
 __all__ = [
     "Theme",
+    "correlation_figure",
+    "differences_figure",
     "features_figure",
     "figure_bytes",
     "heatmap_figure",

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from bumpscout_tools.plots.style import Palette, Theme, new_figure, plain, styled
 
-__all__ = ["features_figure"]
+__all__ = ["features_figure", "label_of"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -60,6 +60,12 @@ def features_figure(
             handles, labels, loc="outside upper left", ncols=2, labelcolor=colours.ink, borderpad=0
         )
     return figure
+
+
+def label_of(name: str) -> tuple[str, bool]:
+    """Return how a figure names a feature without its unit, and whether that is mathematics."""
+    known = _KNOWN.get(name)
+    return (known.removesuffix(" [TeV]"), True) if known else (plain(name), False)
 
 
 def _panel(panel: Axes, typical: FloatArray, anomalous: FloatArray, colours: Palette) -> None:

@@ -139,6 +139,7 @@ def _task(detector: DetectorPlan, layout: Layout, rng: np.random.Generator) -> S
         windows_gev=layout.windows_gev,
         features=detector.features,
         parameters=detector.settings.model_dump(mode="json"),
+        decorrelate=detector.decorrelate,
         seed=int(rng.integers(2**31)),
     )
 

@@ -23,6 +23,7 @@ from bumpscout_tools.detectors.settings import (
     CwolaSettings,
     DetectorName,
     DetectorSettings,
+    QuakSettings,
 )
 from bumpscout_tools.scan.grid_plan import (
     MAX_SPECTRA,
@@ -61,6 +62,12 @@ class DetectorPlan(_Settings):
         "extended-56, rmm; a plan keeps the members",
     )
 
+    decorrelate: Literal["none", "quantile"] = Field(
+        default="none",
+        description="quantile: a cut keeps the same share of the background at each mass, by "
+        "quantiles of the score fitted outside each window as smooth functions of the mass",
+    )
+
     @field_validator("features")
     @classmethod
     def _members_of_sets(cls, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -91,6 +98,13 @@ class DetectorPlan(_Settings):
             raise ValueError(f"the settings given are none of the detector {self.name}")
         if self.name == "column" and len(self.features) != 1:
             raise ValueError("column takes exactly one feature: the column that holds the score")
+        if isinstance(self.settings, QuakSettings):
+            for prior in self.settings.priors:
+                if prior.features != self.features:
+                    raise ValueError(
+                        f"the prior {prior.name} holds the features {', '.join(prior.features)}, "
+                        f"and quak uses {', '.join(self.features)}; read it again from `files`"
+                    )
         return self
 
 
@@ -250,6 +264,11 @@ class SearchPlan(_Settings):
             raise ValueError(
                 f"spectra need detectors whose score does not depend on the scanned events "
                 f"({', '.join(FIXED_DETECTORS)}), not {', '.join(learned)}"
+            )
+        if any(one.decorrelate != "none" for one in self.detectors):
+            raise ValueError(
+                "decorrelate takes the mass of one spectrum out of a score; a grid has many "
+                "spectra, so drop it, or drop spectra"
             )
         if self.working_points.refine_rounds:
             raise ValueError("a grid scans every working point; refine_rounds must be 0")

@@ -5,6 +5,8 @@ What to use when:
 - ``SimulationCard`` with ``SignalCard``s says what to simulate; ``simulate`` makes it;
 - ``chunks`` and ``simulate_chunk`` make large samples piece by piece, resumable, in parallel;
 - ``BoxCard``, ``fixed_chunks``, ``make_chunk``, ``mix`` make a box of any size through a folder;
+- ``ObjectCard`` and ``simulate_objects`` make events with jets, b-tags, leptons, photons and
+  missing energy, of the Standard Model or of a resonance with a lepton or many jets;
 - ``make_box``, ``thin_signal``, ``thin_features_file`` mix little signal into much background;
 - ``write_features_h5``, ``read_features_h5`` keep tables in the official feature layout,
   ``write_raw_h5`` writes the particles of events in the raw layout.
@@ -48,6 +50,8 @@ from bumpscout_tools.simulation.mix import (
     raw_blocks,
     window,
 )
+from bumpscout_tools.simulation.object_card import ObjectCard, ObjectSelection, ResonanceCard
+from bumpscout_tools.simulation.objects import ObjectEvents, simulate_objects
 from bumpscout_tools.simulation.raw_layout import write_raw_h5
 from bumpscout_tools.simulation.store import StoredChunk, make_chunk, open_chunk
 
@@ -64,6 +68,10 @@ __all__ = [
     "MissingExtraError",
     "MixedSignal",
     "Mixture",
+    "ObjectCard",
+    "ObjectEvents",
+    "ObjectSelection",
+    "ResonanceCard",
     "SignalCard",
     "SimulatedEvents",
     "SimulationCard",
@@ -84,6 +92,7 @@ __all__ = [
     "simulate",
     "simulate_chunk",
     "simulate_events",
+    "simulate_objects",
     "thin_features_file",
     "thin_signal",
     "window",

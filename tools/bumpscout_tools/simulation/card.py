@@ -4,7 +4,16 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-__all__ = ["DetectorCard", "JetCard", "Prongs", "SignalCard", "SimulationCard"]
+__all__ = [
+    "Card",
+    "DetectorCard",
+    "JetCard",
+    "NonNegative",
+    "Positive",
+    "Prongs",
+    "SignalCard",
+    "SimulationCard",
+]
 
 Prongs = Literal[2, 3]
 
@@ -12,11 +21,13 @@ Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 
 
-class _Card(BaseModel):
+class Card(BaseModel):
+    """What all cards share: unknown entries are errors, and nothing changes afterwards."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class SignalCard(_Card):
+class SignalCard(Card):
     """A resonance W' -> X Y, each of X and Y decaying to q q (two prongs) or q q g (three).
 
     Attributes:
@@ -46,7 +57,7 @@ class SignalCard(_Card):
         return self
 
 
-class DetectorCard(_Card):
+class DetectorCard(Card):
     """Resolutions of the stand-in detector; relative ones are fractions.
 
     Calorimeter energies are smeared by ``stochastic / sqrt(E / GeV)`` and ``constant`` in
@@ -78,7 +89,7 @@ class DetectorCard(_Card):
     particle_abs_eta_max: Positive = 5.0
 
 
-class JetCard(_Card):
+class JetCard(Card):
     """Anti-kt jets.
 
     Attributes:
@@ -92,7 +103,7 @@ class JetCard(_Card):
     abs_eta_max: Positive = 2.5
 
 
-class SimulationCard(_Card):
+class SimulationCard(Card):
     """Background and signals of one simulated data set, with the same cuts for all.
 
     Attributes:

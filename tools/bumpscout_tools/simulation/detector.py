@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from bumpscout_tools.simulation.card import DetectorCard
 from bumpscout_tools.simulation.generator import Particles
 
-__all__ = ["relative_resolution", "smear"]
+__all__ = ["measure", "relative_resolution", "smear"]
 
 
 def relative_resolution(particles: Particles, card: DetectorCard) -> NDArray[np.float64]:
@@ -37,6 +37,20 @@ def relative_resolution(particles: Particles, card: DetectorCard) -> NDArray[np.
 def smear(
     particles: Particles, card: DetectorCard, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Measure particles, and forget which measured one is which; see `measure`.
+
+    Returns:
+        Counts (n_events,) and four-momenta (n_seen, 4) px, py, pz, E in GeV.
+    """
+    seen, momentum = measure(particles, card, rng)
+    n_events = particles.counts.size
+    event = np.repeat(np.arange(n_events), particles.counts)[seen]
+    return np.bincount(event, minlength=n_events), momentum
+
+
+def measure(
+    particles: Particles, card: DetectorCard, rng: np.random.Generator
+) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
     """Measure particles: smear their momenta and drop what the detector cannot see.
 
     Measured particles are massless, as energy-flow objects are.
@@ -47,7 +61,7 @@ def smear(
         rng: source of the smearing.
 
     Returns:
-        Counts (n_events,) and four-momenta (n_seen, 4) px, py, pz, E in GeV.
+        (n,) which particles are seen, and their four-momenta (n_seen, 4) px, py, pz, E in GeV.
     """
     factor = 1.0 + relative_resolution(particles, card) * rng.standard_normal(
         len(particles.momentum)
@@ -65,6 +79,4 @@ def smear(
     seen &= np.abs(eta) <= card.particle_abs_eta_max
     pt, eta, phi = pt[seen], eta[seen], phi[seen]
     four = np.stack([np.cos(phi), np.sin(phi), np.sinh(eta), np.cosh(eta)], axis=1) * pt[:, None]
-    n_events = particles.counts.size
-    event = np.repeat(np.arange(n_events), particles.counts)[seen]
-    return np.bincount(event, minlength=n_events), four
+    return seen, four

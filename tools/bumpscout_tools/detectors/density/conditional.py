@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -22,12 +22,13 @@ from bumpscout_tools.detectors.density.network import Network, Progress
 from bumpscout_tools.detectors.density.spline import Spline
 from bumpscout_tools.errors import DetectorError, InputDataError
 
-__all__ = ["MIN_EVENTS", "ConditionalDensity"]
+__all__ = ["MIN_EVENTS", "MIN_REFIT_EVENTS", "ConditionalDensity"]
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
 MIN_EVENTS = 1000
+MIN_REFIT_EVENTS = 100
 _BLOCK = 8192  # rows at a time: the intermediate arrays stay in the cache
 _FORMAT = 1
 
@@ -107,6 +108,116 @@ class ConditionalDensity:
             progress=progress,
         )
         return cls(coordinates, mass_scale, degree, marginals, network)
+
+    def refit(
+        self,
+        features: FloatArray,
+        mass: FloatArray,
+        *,
+        seed: int,
+        degree: int,
+        steps: int,
+        smear: float = 0.0,
+        threads: int = 2,
+        progress: Progress | None = None,
+    ) -> ConditionalDensity:
+        """Fit the density of other events in the same scores, so that the two can be divided.
+
+        Coordinates and marginals stay, the network alone is trained.
+
+        Args:
+            features: (n, k), as those of the first fit; n >= 100.
+            mass: (n,) GeV.
+            seed: decides the result, for a given number of `threads`.
+            degree: power of log mass up to which the network's parameters vary.
+            steps: gradient steps at most.
+            smear: standard deviation of normal noise that is added to the scores, in which the
+                events of the first fit are nearly standard normal.
+            threads: CPU threads for the training.
+            progress: called with (epochs done, epochs at most).
+
+        Raises:
+            DetectorError: if there are too few events, the degree is higher than that of the first
+                fit, or the training fails.
+        """
+        if degree > self.degree:
+            raise DetectorError(
+                f"A density of degree {degree} in log mass does not fit into one of degree "
+                f"{self.degree}; choose at most that."
+            )
+        scores, atoms, basis = self._scores_of(features, mass)
+        rng = np.random.default_rng(seed)
+        if smear:
+            scores = np.where(atoms, 0.0, scores + smear * rng.standard_normal(scores.shape))
+        from bumpscout_tools.detectors.density.training import train
+
+        network = train(
+            scores,
+            atoms,
+            basis[:, : degree + 1],
+            np.ones(len(mass)),
+            rng=rng,
+            steps=steps,
+            threads=threads,
+            progress=progress,
+        )
+        return replace(self, network=network)
+
+    def component(
+        self,
+        features: FloatArray,
+        mass: FloatArray,
+        *,
+        seed: int,
+        steps: int,
+        threads: int = 2,
+        progress: Progress | None = None,
+    ) -> tuple[ConditionalDensity, float]:
+        """Fit what is mixed into events of this density, by maximum likelihood.
+
+        The component has the same features at each mass, and is the same share of the events there
+        (of R-ANODE, arXiv:2312.11629, with p(mass) of the data for signal and background).
+
+        Args:
+            features: (n, k) of the mixture, as those of the first fit; n >= 100.
+            mass: (n,) GeV.
+            seed: decides the result, for a given number of `threads`.
+            steps: gradient steps at most.
+            threads: CPU threads for the training.
+            progress: called with (epochs done, epochs at most).
+
+        Returns:
+            The density of the component in the same scores, and its share of the events.
+
+        Raises:
+            DetectorError: if there are too few events, or the training fails.
+        """
+        scores, atoms, _ = self._scores_of(features, mass)
+        from bumpscout_tools.detectors.density.training import train_component
+
+        network, share = train_component(
+            scores,
+            atoms,
+            self.log_density(features, mass),
+            rng=np.random.default_rng(seed),
+            steps=steps,
+            threads=threads,
+            progress=progress,
+        )
+        return replace(self, network=network), share
+
+    def _scores_of(
+        self, features: FloatArray, mass: FloatArray
+    ) -> tuple[FloatArray, BoolArray, FloatArray]:
+        """Return scores (n, q), atom flags (n, q) and mass polynomials (n, degree + 1)."""
+        n, width = len(mass), self.coordinates.matrix.shape[1]
+        if features.shape != (n, width) or n < MIN_REFIT_EVENTS:
+            raise DetectorError(
+                f"A density of {width} features is fitted anew to at least {MIN_REFIT_EVENTS} "
+                f"events with these features and a mass; got {features.shape} and {n} masses."
+            )
+        basis = self._basis(mass)
+        return *_scores(self.marginals, self.coordinates.inner(features), basis), basis
 
     def sample(self, mass: FloatArray, rng: np.random.Generator) -> FloatArray:
         """Draw features (m, k), float64, at the masses (m,) in GeV."""

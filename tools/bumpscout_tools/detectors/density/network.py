@@ -49,10 +49,11 @@ class Network:
         Args:
             coordinate: its index.
             inputs: (n, 2q) scores and atom flags; those of later coordinates are not read.
-            basis: (n, degree + 1) mass polynomials.
+            basis: (n, degree + 1) mass polynomials; those beyond the degree of the network are
+                not read.
         """
         w1, b1, w2, b2, w3, b3 = (array[coordinate] for array in self.arrays)
-        powers = basis.shape[1]
+        powers = w3.shape[1] // OUTPUTS
         if coordinate == 0:
             hidden = _silu(b1)
         else:
