@@ -115,7 +115,7 @@ PARAMETERS: dict[str, dict[str, object]] = {
     "anode": {"folds": 2, "steps": 20, "inner_steps": 20, "trainings": 1},
     "r-anode": {"folds": 2, "steps": 20, "signal_steps": 20, "trainings": 1},
     "quak": {"folds": 2, "steps": 20, "signal_steps": 20, "priors": [PRIOR.model_dump()]},
-    "tag-n-train": {"folds": 2, "members": 1, "trees": 10, "steps": 20},
+    "tag-n-train": {"folds": 2, "members": 1, "trees": 10, "steps": 20, "rich": 0.4},
     "combination": {
         "members": [
             {"name": "cwola", "settings": {"folds": 2, "members": 1, "trees": 10}},
