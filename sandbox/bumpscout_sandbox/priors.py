@@ -59,15 +59,12 @@ def _with_priors(
             f"The plan takes priors from {printable(unknown[0], 300)}, which the request does not "
             "name. Only files that a request names are read."
         )
+    if not settings.files:
+        return detector
     read = tuple(_read(file, detector.features, data_sha256) for file in settings.files)
-    priors = (*settings.priors, *read)
-    return DetectorPlan(
-        name=detector.name,
-        settings=QuakSettings.model_validate(
-            settings.model_dump() | {"files": (), "priors": [one.model_dump() for one in priors]}
-        ),
-        features=detector.features,
-    )
+    priors = [one.model_dump() for one in (*settings.priors, *read)]
+    filled = settings.model_dump() | {"files": (), "priors": priors}
+    return DetectorPlan.model_validate(detector.model_dump() | {"settings": filled})
 
 
 def _read(file: str, features: tuple[str, ...], data_sha256: str) -> SignalPrior:

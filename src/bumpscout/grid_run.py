@@ -70,7 +70,7 @@ def prepare_grid(
         _save(cache / f"{key}.grid.npy", kept)
     events = grid_events(view, kept)
     resolved = resolve_grid(plan, events)
-    if events.share < 1:
+    if len(events.view) < len(view):
         told = (
             f"{len(view) - len(events.view)} events were set aside to train the detectors and are "
             "not scanned.",
@@ -184,12 +184,15 @@ def _digest(events: GridEvents) -> str:
 
 
 def _save(path: Path, found: tuple[FixedScores, ...]) -> None:
-    """Keep scores (n, detectors) with a last column for the events that were learned from."""
-    trained = np.logical_or.reduce([one.trained_on for one in found])
+    """Keep scores (n, detectors), and last which events were learned from and which thinned out."""
+    aside = [
+        np.logical_or.reduce([one.trained_on for one in found]),
+        np.logical_or.reduce([one.thinned for one in found]),
+    ]
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     with part.open("wb") as file:
-        table = np.column_stack([*(one.score for one in found), trained])
+        table = np.column_stack([*(one.score for one in found), *aside])
         np.save(file, table.astype(np.float64), allow_pickle=False)
     part.replace(path)
 
@@ -202,13 +205,13 @@ def _load(path: Path, n_events: int, n_detectors: int) -> tuple[FixedScores, ...
     if not path.is_file() or path.is_symlink():
         return None
     try:
-        table = read_npy(path, n_events * (n_detectors + 1) * 8 + 4096)
+        table = read_npy(path, n_events * (n_detectors + 2) * 8 + 4096)
     except InputDataError:
         return None
-    if table.shape != (n_events, n_detectors + 1) or not np.isfinite(table).all():
+    if table.shape != (n_events, n_detectors + 2) or not np.isfinite(table).all():
         return None
-    trained = table[:, -1] > 0
-    return tuple(FixedScores(table[:, i].copy(), trained) for i in range(n_detectors))
+    trained, thinned = table[:, -2] > 0, table[:, -1] > 0
+    return tuple(FixedScores(table[:, i].copy(), trained, thinned) for i in range(n_detectors))
 
 
 def _examples(

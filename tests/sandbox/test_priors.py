@@ -39,6 +39,15 @@ def test_files_become_events_within_the_plan(events) -> None:
     assert read_priors(plan, OTHER).sha256() == read.sha256() != plan.sha256()
 
 
+def test_nothing_of_the_detector_but_its_events_is_changed(events) -> None:
+    plan = plan_with(events)
+    flat = plan.detectors[1].model_copy(update={"decorrelate": "quantile"})
+    (read,) = read_priors(plan.model_copy(update={"detectors": (flat,)}), OTHER).detectors
+    assert read.decorrelate == "quantile"
+    kept = {name: getattr(read, name) for name in ("name", "features", "decorrelate")}
+    assert kept == {name: getattr(flat, name) for name in kept}
+
+
 def test_another_file_makes_another_plan(events, tmp_path) -> None:
     changed = tmp_path / events.name
     changed.write_bytes(events.read_bytes() + b" ")

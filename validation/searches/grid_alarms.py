@@ -90,7 +90,8 @@ def one_set(kind: str, number: int) -> dict[str, Any]:
     """Scan one data set and make its toys."""
     rng = np.random.default_rng((20261122, KINDS.index(kind), number))
     view = events(rng, kind)
-    found = FixedScores(view.features[:, 0], np.zeros(len(view), dtype=np.bool_))
+    nothing = np.zeros(len(view), dtype=np.bool_)
+    found = FixedScores(view.features[:, 0], nothing, nothing)
     scan = scan_grid(PLAN, grid_events(view, [found]), SerialExecutor(), list)
     best = scan.outcome.best()
     null = null_grid(PLAN, scan)

@@ -9,6 +9,7 @@ from scipy import stats
 
 from bumpscout_tools.detectors import CwolaHunting, CwolaSettings, cross_fit
 from bumpscout_tools.detectors.flat_cuts import flat_scores
+from bumpscout_tools.detectors.guards_explained import variance_outside
 from bumpscout_tools.detectors.quantiles import normal_given_mass
 from bumpscout_tools.errors import DetectorError
 from bumpscout_tools.events.view import View
@@ -78,6 +79,21 @@ def test_events_of_one_mass_keep_their_order_and_the_file_does_not_matter() -> N
     )
     flat = flat_scores(score[:, None], close, [WINDOW])[:, 0]
     assert (np.argsort(flat[same]) == np.argsort(score[same])).all()
+
+
+def test_a_score_of_few_values_is_cut_flat_and_tells_no_mass() -> None:
+    """Equal scores would all pass or fail together, at some masses only."""
+    view, _, _ = drifting(5)
+    rng = np.random.default_rng(6)
+    few = rng.poisson(2 + 4 * np.log(view.mass / 2000)).astype(float)
+    flat = flat_scores(few[:, None], view, [WINDOW])[:, 0]
+    assert flatness(few + 1e-6 * rng.random(len(few)), view.mass, 0.1) < 1e-6
+    for cut in (0.1, 0.03):
+        assert flatness(flat, view.mass, cut) > 0.01
+    # Trees that see the scores given the mass cannot tell the mass; of tied ones they could.
+    given = normal_given_mass(few, view.mass, np.ones(len(few), dtype=bool))
+    rank, nowhere = stats.rankdata(view.mass) / len(few), np.zeros(len(few), dtype=bool)
+    assert variance_outside(rank, given[:, None], nowhere) < 0.02
 
 
 def test_the_scores_given_the_mass_are_standard_normal() -> None:

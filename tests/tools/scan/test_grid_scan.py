@@ -13,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
+from bumpscout_tools.detectors.fixed import FixedScores
 from bumpscout_tools.errors import BumpscoutError, ConfigurationError, InputDataError
 from bumpscout_tools.events.spectra import SpectraTable
 from bumpscout_tools.events.view import View
@@ -411,3 +412,14 @@ def test_a_fit_that_cannot_be_believed_gives_no_limit() -> None:
     assert {(row.observed, row.reason) for row in first} == {(None, "bent")}
     assert all(row.observed is not None for row in second)
     assert any("1 of the 8 working points" in sentence for sentence in found.meaning)
+
+
+def test_a_control_sample_is_a_cut_and_no_thinning_of_the_luminosity() -> None:
+    view = events(np.random.default_rng(5), 2000)
+    aside = np.arange(len(view)) % 4 == 0
+    score, nothing = view.features[:, 0], np.zeros(len(view), dtype=np.bool_)
+    control = grid_events(view, [FixedScores(score, aside, nothing)])
+    thinned = grid_events(view, [FixedScores(score, aside, aside)])
+    assert len(control.view) == len(thinned.view) == np.count_nonzero(~aside)
+    assert control.share == 1.0
+    assert thinned.share == pytest.approx(0.75, abs=1e-3)

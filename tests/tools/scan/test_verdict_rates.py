@@ -120,7 +120,7 @@ def test_the_reach_has_the_error_of_its_repetitions() -> None:
         )
         for strength in (0.5, 1.5)
     ]
-    inclusive, cut = reach(groups, FIXED, np.random.default_rng(1))
+    inclusive, cut = reach(groups, (), FIXED, np.random.default_rng(1))
     assert inclusive.for_3_sigma is None
     assert cut.for_3_sigma.value == pytest.approx(1.0, abs=0.06)
     half = (cut.for_3_sigma.high - cut.for_3_sigma.low) / 2
@@ -142,7 +142,7 @@ def test_an_end_beyond_what_was_injected_is_not_known() -> None:
         )
         for strength, middle in ((1.0, 0.0), (2.0, 3.02))
     ]
-    _, cut = reach(groups, FIXED, np.random.default_rng(1))
+    _, cut = reach(groups, (), FIXED, np.random.default_rng(1))
     assert cut.for_3_sigma.value == pytest.approx(1 + 3 / 3.02)
     assert 1 < cut.for_3_sigma.low < 2
     assert cut.for_3_sigma.high is None

@@ -54,10 +54,13 @@ class FixedScores:
         score: (n,) finite, higher is more anomalous, on the detector's own scale (an isolation
             forest's anomaly score, an autoencoder's ln(loss), the column itself).
         trained_on: (n,) True for the events set aside for the training: leave them out of a scan.
+        thinned: (n,) those of them that a hash of the id chose: a thinning of the luminosity. A
+            control sample is none, but a cut.
     """
 
     score: FloatArray
     trained_on: BoolArray
+    thinned: BoolArray
 
 
 def fixed_scores(
@@ -163,7 +166,8 @@ def score_by_share(
             range(0, n, BLOCK), pool.map(score_block, range(0, n, BLOCK)), strict=True
         ):
             score[order[start : start + BLOCK]] = part
-    return FixedScores(score, trained_on)
+    control = _control(detector, inputs)
+    return FixedScores(score, trained_on, trained_on & (control is None))
 
 
 def _set_aside(
@@ -174,12 +178,19 @@ def _set_aside(
     seed: int,
 ) -> BoolArray:
     """Return which events (n,) are trained on: a share of all, or the control sample."""
-    control = detector.control_rows(inputs) if isinstance(detector, VaeDetector) else None
+    control = _control(detector, inputs)
     if control is not None:
         return np.isin(event_id, event_id[control])
     if share is None:
         return np.zeros(len(event_id), dtype=bool)
     return set_aside(event_id, share, seed)
+
+
+def _control(
+    detector: Detector, inputs: npt.NDArray[np.float64] | npt.NDArray[np.float32]
+) -> BoolArray | None:
+    """Return which events (n,) are the control sample, or None where there is none."""
+    return detector.control_rows(inputs) if isinstance(detector, VaeDetector) else None
 
 
 def _as_float(values: npt.NDArray[np.float64] | npt.NDArray[np.float32]) -> FloatArray:

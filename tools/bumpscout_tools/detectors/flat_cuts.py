@@ -14,7 +14,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtri
+from scipy.stats import rankdata
 
 from bumpscout_tools.detectors.folds import order_of
 from bumpscout_tools.detectors.quantiles import normal_given_mass
@@ -36,7 +37,7 @@ def flat_scores(
     """Return scores whose cuts have the same efficiency for background of each mass.
 
     The quantiles end where 30 events outside the window lie beyond; from there on the last one
-    counts. Events of one mass keep their order.
+    counts. Events of one mass keep their order; among equal scores chance decides.
 
     Args:
         scores: (n, n_windows), higher is more anomalous.
@@ -60,5 +61,5 @@ def flat_scores(
         normal = normal_given_mass(
             scores[order, column], mass, outside, levels=levels, degree=DEGREE
         )
-        found[order, column] = ndtr(normal)
+        found[order, column] = (rankdata(normal) - 0.5) / len(normal)
     return found

@@ -36,6 +36,18 @@ def normal_ranks(values: FloatArray) -> FloatArray:
     return np.asarray(ndtri((rankdata(values) - 0.5) / len(values)), dtype=np.float64)
 
 
+def _untied(values: FloatArray) -> FloatArray:
+    """Return the values (n,) as normal quantiles of their ranks, ties broken at random.
+
+    All events that share a tied rank would have a score given the mass that is a function of the
+    mass alone, and so would tell it.
+    """
+    order = np.lexsort((np.random.default_rng(1).random(len(values)), values))
+    rank = np.empty(len(values))
+    rank[order] = np.arange(len(values))
+    return np.asarray(ndtri((rank + 0.5) / len(values)), dtype=np.float64)
+
+
 def normal_given_mass(
     values: FloatArray,
     mass: FloatArray,
@@ -47,7 +59,8 @@ def normal_given_mass(
     """Return the values as normal scores that are standard normal at every mass.
 
     Between two fitted quantiles the score is linear in the normal rank of the value, beyond the
-    last ones with their slope, so that values of one mass keep their order.
+    last ones with their slope, so that values of one mass keep their order; equal ones are ordered
+    at random, by their place in the array.
 
     Args:
         values: (n,) of the variable.
@@ -72,7 +85,7 @@ def normal_given_mass(
         raise DetectorError("All masses are the same; quantiles that follow them need a range.")
     scaled = np.clip((log_mass - 0.5 * (low + high)) / (0.5 * (high - low)), -_HELD_AT, _HELD_AT)
     basis = np.polynomial.legendre.legvander(scaled, degree)
-    normal = normal_ranks(values)
+    normal = _untied(values)
     own = np.ascontiguousarray(basis[fitted_on])
     fits = [_quantile(normal[fitted_on], own, level) for level in levels]
     # Polynomials of neighbouring levels may cross where there are no events.

@@ -51,7 +51,7 @@ class GridEvents:
     Attributes:
         view: n events; those that a detector learned from are gone.
         scores: of each detector (n,), higher is more anomalous.
-        share: share of the events of the file that they are.
+        share: share of the luminosity of the file that they stand for.
     """
 
     view: View
@@ -132,7 +132,8 @@ def grid_events(view: View, found: Sequence[FixedScores]) -> GridEvents:
             "The detectors learned from every event; none is left to scan. Lower `train_share`."
         )
     scores = tuple(one.score[scanned] for one in found)
-    return GridEvents(view.select(scanned), scores, float(scanned.mean()))
+    thinned = np.logical_or.reduce([one.thinned for one in found])
+    return GridEvents(view.select(scanned), scores, float(1.0 - thinned.mean()))
 
 
 def spectrum_mass(view: View, spectrum: GridSpectrumPlan) -> FloatArray:

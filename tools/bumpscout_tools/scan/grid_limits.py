@@ -1,10 +1,10 @@
 """Limits on a grid: every spectrum behind its working points, with scores that know no event.
 
-The score was made without the scanned events, so a cut keeps the same share of a signal whatever
+Where the score was made without the scanned events, a cut keeps the same share of a signal whatever
 its strength: a limit in events, divided by acceptance times efficiency of a signal and by the
-luminosity, is a limit on its cross section. The order of each background is chosen with the most
-significant interval of the cell (and a bin on each side) left out, so that what may be a signal
-does not drive the choice.
+luminosity of these events, is a limit on its cross section. The order of each background is chosen
+with the most significant interval of the cell (and a bin on each side) left out, so that what may
+be a signal does not drive the choice.
 """
 
 from __future__ import annotations
@@ -14,22 +14,30 @@ from concurrent.futures import Executor
 import numpy as np
 import numpy.typing as npt
 
+from bumpscout_tools.detectors.settings import ColumnSettings
 from bumpscout_tools.scan.grid_scan import GridScan
 from bumpscout_tools.scan.limits_scan import MAX_ROWS, PointLimits, ScanLimits, WindowLimits
 from bumpscout_tools.scan.limits_spectrum import CutSpectrum, limit_masses
 from bumpscout_tools.scan.limits_tasks import LIMIT_STREAM, LimitTask, Progress, run_limit_tasks
 from bumpscout_tools.scan.plan import SearchPlan
 
-__all__ = ["GRID_MEANING", "grid_limits"]
+__all__ = ["grid_limits"]
 
-GRID_MEANING = (
-    "Upper limits on the signal events that pass the cut and lie in the bins of the spectrum",
+_EVENTS = "Upper limits on the signal events that pass the cut and lie in the bins of the spectrum"
+_FIXED = (
     "The score was not trained on the scanned events, so the share of a signal that a cut keeps "
     "does not depend on its strength: divided by that acceptance times efficiency (pass events of "
-    "the signal through the same score and cut) these are limits on cross sections",
-    "Events may stand in several spectra; each limit is of one spectrum alone",
+    "the signal through the same score and cut) and by the luminosity of the scanned events "
+    "(`pb_per_event` is one over it) these are limits on cross sections"
+)
+_UNKNOWN = (
+    "How the score column was made is not known here: if it was trained on these events, the share "
+    "of a signal that a cut keeps depends on its strength, and these are limits on what passes only"
+)
+_SHARED = "Events may stand in several spectra; each limit is of one spectrum alone"
+_CHOSEN = (
     "A limit at one mass, spectrum and cut is right for those that were chosen beforehand, not for "
-    "the lowest of many",
+    "the lowest of many"
 )
 
 
@@ -97,7 +105,7 @@ def grid_limits(
         widths=settings.widths,
         luminosity_fb=plan.luminosity_fb,
         pb_per_event=pb,
-        meaning=(*GRID_MEANING, *_left_out(scan, most)),
+        meaning=(_EVENTS, _origin(plan), _SHARED, _CHOSEN, *_left_out(scan, most)),
         points=tuple(
             point.model_copy(
                 update={
@@ -120,6 +128,11 @@ def _affordable(plan: SearchPlan, scan: GridScan) -> int:
     room = MAX_ROWS // (sum(masses) * len(plan.limits.widths))
     wanted = plan.limits.max_points or len(scan.grid.efficiencies)
     return max(1, min(wanted, room))
+
+
+def _origin(plan: SearchPlan) -> str:
+    columns = [d.settings for d in plan.detectors if isinstance(d.settings, ColumnSettings)]
+    return _FIXED if all(column.independent for column in columns) else _UNKNOWN
 
 
 def _left_out(scan: GridScan, most: int) -> tuple[str, ...]:
