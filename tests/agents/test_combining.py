@@ -34,7 +34,15 @@ def test_detectors_are_combined(request_: str, members: list[str], rule: str) ->
     assert [member.name for member in detector.settings.members] == members
     assert detector.settings.rule == rule
     assert reply.not_understood == ()
-    assert any("are combined" in line for line in reply.understood)
+    (said,) = [line for line in reply.understood if "Combined into one score" in line]
+    assert said.endswith(f"{' and '.join(members)}.")
+
+
+def test_what_cannot_be_a_member_is_said_to_stand_beside() -> None:
+    request = "combine CWoLa and the autoencoder and QUAK with the priors in prior.h5"
+    reply = plan_request(request, CARD, {})
+    assert {one.name for one in reply.plan.detectors} == {"combination", "quak"}
+    assert any(line.endswith("cwola and autoencoder; quak beside it.") for line in reply.understood)
 
 
 def test_one_detector_is_no_combination() -> None:

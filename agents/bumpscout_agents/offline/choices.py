@@ -104,7 +104,8 @@ def read_detectors(
         if label == "CWoLa hunting" and not labels:
             said.not_understood.append(
                 "Without CWoLa hunting: no other detector is named, so it is used; there are also "
-                "CATHODE, LaCATHODE, autoencoder and isolation forest."
+                "CATHODE, LaCATHODE, ANODE, R-ANODE, Tag N' Train, QUAK, autoencoder and isolation "
+                "forest."
             )
         else:
             said.understood.append(f"Not used: {label}.")

@@ -45,8 +45,10 @@ def combine_detectors(
         )
         return chosen
     what = "mean of the normal scores" if rule == "mean" else "maximum"
-    said.understood.append(f"These are combined: the {what} of their ranks is the score.")
     others = [item for item in chosen if item not in members]
+    beside = f"; {', '.join(str(o['name']) for o in others)} beside it" if others else ""
+    names = " and ".join(str(item["name"]) for item in members)
+    said.understood.append(f"Combined into one score, the {what} of their ranks: {names}{beside}.")
     joined: dict[str, JsonValue] = {
         "name": "combination",
         "settings": {"members": list(members), "rule": rule},

@@ -89,7 +89,7 @@ DETECTORS: tuple[DetectorWords, ...] = (
     DetectorWords(r"salad", "SALAD"),
     DetectorWords(r"curtains?", "CURTAINs"),
     DetectorWords(r"feta", "FETA"),
-    DetectorWords(r"tnt|tag[ -]n'?[ -]train", "Tag N' Train", "tag-n-train"),
+    DetectorWords(r"tnt|tag[ -](?:n['\u2019]?|and)[ -]train", "Tag N' Train", "tag-n-train"),
     DetectorWords(
         rf"{_VAE}(?: (?:of|on|in|with) (?:the )?(?:jet )?constituents(?: of (?:the )?jets)?)?",
         "variational autoencoder of constituents",

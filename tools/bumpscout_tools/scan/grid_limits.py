@@ -2,9 +2,11 @@
 
 Where the score was made without the scanned events, a cut keeps the same share of a signal whatever
 its strength: a limit in events, divided by acceptance times efficiency of a signal and by the
-luminosity of these events, is a limit on its cross section. The order of each background is chosen
-with the most significant interval of the cell (and a bin on each side) left out, so that what may
-be a signal does not drive the choice.
+luminosity of these events, is a limit on its cross section. For masses in the most significant
+interval of a cell (and a bin on each side) the order of the background is chosen, and judged, with
+that interval left out, so that what may be a signal does not drive the choice. For other masses all
+bins count: where a strong excess stands elsewhere in the spectrum no background describes it, a fit
+without that excess would be wrong on both sides of it, and there is no limit.
 """
 
 from __future__ import annotations
@@ -75,17 +77,22 @@ def grid_limits(
             counts = scan.counts[k][w, fit.start :]
             mask = np.zeros(len(counts), dtype=np.bool_)
             mask[max(0, fit.low[w] - fit.start - 1) : fit.high[w] - fit.start + 1] = True
-            tasks.append(
+            low, high = edges[:-1][mask][0], edges[1:][mask][-1]
+            masses = limit_masses(edges, settings.resolution)
+            here = (masses >= low) & (masses < high)
+            tasks += [
                 LimitTask(
                     point=len(points),
                     window_gev=(float(edges[0]), float(edges[-1])),
                     inside=True,
-                    spectrum=CutSpectrum(counts, mask, reason=fit.doubts[w]),
+                    spectrum=CutSpectrum(counts, left_out, reason=fit.doubts[w]),
                     edges_gev=edges,
-                    masses_gev=limit_masses(edges, settings.resolution),
-                    seed=(seed, LIMIT_STREAM, k, int(w)),
+                    masses_gev=masses[which],
+                    seed=(seed, LIMIT_STREAM, k, int(w), number),
                 )
-            )
+                for number, (which, left_out) in enumerate(((here, mask), (~here, None)))
+                if which.any()
+            ]
             n_selected = scan.grid.n_selected[w]
             points.append(
                 PointLimits(
@@ -109,12 +116,14 @@ def grid_limits(
         points=tuple(
             point.model_copy(
                 update={
-                    "windows": (
-                        WindowLimits(window_gev=task.window_gev, inside=True, limits=limits),
+                    "windows": tuple(
+                        WindowLimits(window_gev=task.window_gev, inside=True, limits=limits)
+                        for task, limits in zip(tasks, found, strict=True)
+                        if task.point == number
                     )
                 }
             )
-            for point, task, limits in zip(points, tasks, found, strict=True)
+            for number, point in enumerate(points)
         ),
     )
 
