@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from bumpscout_agents.offline.choices import inputs_asked
 from bumpscout_agents.offline.planner import plan_request
 from bumpscout_agents.offline.priors import named_files
 from bumpscout_agents.offline.ranges import efficiencies_of
@@ -292,8 +291,6 @@ def test_the_variational_autoencoder_needs_constituents(words: str) -> None:
     found = {detector.name: detector.features for detector in reply.plan.detectors}
     assert found == {"vae": FEATURE_SETS["constituents"], "cwola": ("mj_light",)}
     assert not reply.not_understood
-    assert inputs_asked(f"bumps with {words}") == ("constituents",)
-    assert inputs_asked(f"bumps with CWoLa, without {words}") == ()
 
 
 def test_features_are_those_of_every_detector() -> None:

@@ -3,10 +3,10 @@
 Data sets of 20 000 events, none with an event twice and none sharing one with another: disjoint
 parts of a simulated pool (`make_pool.py`), then draws from a smooth truth density that no fit knows
 (`false_alarms.py`). Detectors that are trained for each window but cost minutes (flows) get one
-window; the others scan all windows. Every data set is scanned and gets one replay from the null
-generator fitted to it; null mean and width of the cells come from the replays of all data sets, as
-a search takes them from its own, and the scan p of each data set from its own refitted toys.
-Finished data sets are kept in DIR, so the script resumes.
+window, the lowest; the others scan all windows. Every data set is scanned and gets one replay from
+the null generator fitted to it; null mean and width of the cells come from the replays of all data
+sets, as a search takes them from its own, and the scan p of each data set from its own refitted
+toys. Finished data sets are kept in DIR, so the script resumes.
 
     python validation/detectors/null_bumps.py --pool DIR --work DIR [--only NAME] [--output FILE]
 """
@@ -176,6 +176,9 @@ def line(found: dict[str, Any]) -> str:
     p, rows, study = found["p"], found["rows"], found["study"]
     cells = [found["name"], "all" if study.all_windows else "one", str(len(rows))]
     for level in LEVELS:
+        if not len(p):
+            cells.append("")
+            continue
         k = int(np.count_nonzero(p < level))
         low, high = clopper_pearson(k, len(p))
         chance = float(stats.binom.sf(k - 1, len(p), level))

@@ -10,15 +10,7 @@ from pydantic import JsonValue
 from bumpscout_agents.offline.text import NUMBER, RequestText, number, quote
 from bumpscout_agents.offline.words import DETECTORS
 
-__all__ = [
-    "Said",
-    "inputs_asked",
-    "read_beam",
-    "read_counts",
-    "read_detectors",
-    "read_features",
-    "read_orders",
-]
+__all__ = ["Said", "read_beam", "read_counts", "read_detectors", "read_features", "read_orders"]
 
 _N = rf"(?:{NUMBER})"
 _RMM_LATENT = 200
@@ -110,22 +102,6 @@ def read_detectors(
         else:
             said.understood.append(f"Not used: {label}.")
     return chosen
-
-
-def inputs_asked(request: str) -> tuple[str, ...]:
-    """Return the sets of features that the detectors of a request need, as its file is opened.
-
-    >>> inputs_asked("look for bumps with a VAE on constituents"), inputs_asked("with CWoLa")
-    (('constituents',), ())
-    """
-    text = RequestText(request)
-    wanted: list[str] = []
-    for words in DETECTORS:
-        for match in text.matches(rf"\b(?:{words.pattern})\b"):
-            if words.inputs is not None and not text.negated(match.start()):
-                wanted.append(words.inputs)
-            text.take(match)
-    return tuple(dict.fromkeys(wanted))
 
 
 def _choose(

@@ -74,10 +74,12 @@ def explain_bump(
     if min(n_selected, n_typical) < MIN_EVENTS:
         return Anomalous(n_selected=n_selected, n_typical=n_typical)
     found = None
-    if detector is not None and detector.name in EXPLAINED_AGAIN:
+    if (
+        detector is not None
+        and detector.name in EXPLAINED_AGAIN
+        and tuple(detector.features) == tuple(names)
+    ):
         found = _by_its_model(detector, view, inside, chosen, window_gev, seed)
-        if found is not None and tuple(detector.features) != tuple(names):
-            found = None
     if found is None:
         rows = _some(inside, chosen)
         values, explained = surrogate_contributions(score, features, rows)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,10 @@ from bumpscout_tools.detectors.gradient_descent import Layers, one_thread
 from bumpscout_tools.detectors.protocol import Progress, Stop, check_stop
 from bumpscout_tools.errors import DetectorError
 
-__all__ = ["PerceptronEnsemble", "PerceptronSettings", "train_perceptrons"]
+if TYPE_CHECKING:
+    from bumpscout_tools.detectors.classifier import ClassifierSettings
+
+__all__ = ["PerceptronEnsemble", "train_perceptrons"]
 
 FloatArray = npt.NDArray[np.float64]
 Float32Array = npt.NDArray[np.float32]
@@ -38,25 +41,6 @@ MIN_STEPS = 500
 BLOCK = 8192
 MAX_INPUT = 10.0
 """Standard deviations at which inputs are cut off, so that no single value rules a member."""
-
-
-class PerceptronSettings(Protocol):
-    """What the settings of a detector say about its perceptrons."""
-
-    @property
-    def networks(self) -> int:
-        """Trainings that are averaged."""
-        ...
-
-    @property
-    def hidden(self) -> tuple[int, ...]:
-        """Widths of the hidden layers."""
-        ...
-
-    @property
-    def epochs(self) -> int:
-        """Epochs of each; a fixed number."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -91,7 +75,7 @@ def train_perceptrons(
     features: FloatArray,
     positive: BoolArray,
     weight: FloatArray,
-    settings: PerceptronSettings,
+    settings: ClassifierSettings,
     seed: int,
     *,
     stop: Stop | None = None,
